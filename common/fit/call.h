@@ -50,12 +50,15 @@ struct CallResult {
   std::uint32_t server_time_us = 0;
 };
 
-// One call under way. Owned by the caller, who keeps it alive until OnDone ran, exactly once, on the shard's thread. It
-// may start new calls.
+// One call under way. Owned by the caller, who keeps it alive until OnReleased. Both run exactly once, on the shard's
+// thread, OnDone first; both may start new calls.
 class PendingCall {
  public:
   virtual ~PendingCall() = default;
   virtual void OnDone(const CallResult& result) = 0;
+  // No work request names the lent memory (bulk of a call, targets of a READ) any more: only now may its bytes change.
+  // A reply, or a deadline, may come earlier than that. Usually follows OnDone at once. The last touch of this object.
+  virtual void OnReleased() = 0;
 };
 
 // A point on the monotone clock (MonotonicNs).

@@ -57,19 +57,17 @@ class Connection {
  public:
   static absl::StatusOr<std::unique_ptr<Connection>> Create(Shard& shard, const ConnectionOptions& options,
                                                             LinkOpener& opener, ConnectionEvents* events);
-  // Fails every call under way with Cancelled first.
+  // Every call under way ends first: OnDone with Cancelled, then OnReleased.
   virtual ~Connection() = default;
 
   // OnDone runs exactly once, never from inside Start, at the latest one tick (1 ms) after `deadline`. `payload` is copied
-  // before Start returns; bulk slices (<= 256 KiB together) stay borrowed until *BulkReleased*: that is until OnDone has
-  // run AND no work request names them any more; see ReleasedBefore in the README. ResourceExhausted: queue at its bound.
+  // before Start returns; the bulk (<= 256 KiB in all) is lent until OnReleased. ResourceExhausted: the queue is at its
+  // bound, nothing was taken.
   [[nodiscard]] virtual absl::Status Start(wire::Opcode opcode, std::span<const std::byte> payload,
                                            std::span<const fabric::Slice> bulk, Deadline deadline, PendingCall& call) = 0;
-  // One-sided, one batch, one OnDone (OK = all bytes of all pieces are here). FailedPrecondition: not connected, or a
-  // window of an older endpoint; such a call is not resent by FIT. The targets stay pinned until the fabric's own
-  // completions, even when the deadline passes first: they are then released by `released`, which runs at or after OnDone.
-  [[nodiscard]] virtual absl::Status Read(std::span<const RemoteCopy> pieces, Deadline deadline, PendingCall& call,
-                                          absl::AnyInvocable<void()> released) = 0;
+  // One-sided: one batch, one OnDone; OK = all bytes of all pieces are here. FailedPrecondition: not connected, or a
+  // window of an older endpoint; FIT does not resend a READ. The targets are lent until OnReleased.
+  [[nodiscard]] virtual absl::Status Read(std::span<const RemoteCopy> pieces, Deadline deadline, PendingCall& call) = 0;
   // The same path as an expired deadline, ends with Cancelled.
   virtual void Cancel(PendingCall& call) = 0;
 
