@@ -40,17 +40,27 @@ function(ashlar_daemon name)
   _ashlar_target(${name} ${ARGN})
 endfunction()
 
+# What `./dev` builds: nothing of these is in `all`, so that each preset builds only what it runs.
+foreach(group unit_tests integration_tests benches programs fuzz_targets)
+  add_custom_target(${group})
+endforeach()
+
 # ashlar_test(fit_test SOURCES … DEPS … [LABELS unit] [TIMEOUT 60]): one ctest entry per binary, which prints its own cases.
 # Labels: unit (default; no privilege, no device) | sim | integration | long.
 function(ashlar_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
-  add_executable(${name})
+  add_executable(${name} EXCLUDE_FROM_ALL)
   _ashlar_target(${name} SOURCES ${ARG_SOURCES} DEPS ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)
+  endif()
+  if("integration" IN_LIST ARG_LABELS)
+    add_dependencies(integration_tests ${name})
+  else()
+    add_dependencies(unit_tests ${name})
   endif()
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name})
@@ -59,10 +69,27 @@ endfunction()
 
 # ashlar_bench(fabric SOURCES … DEPS …): build/<preset>/tests/bench/fabric, run by `./dev bench`.
 function(ashlar_bench name)
-  add_executable(bench_${name})
+  add_executable(bench_${name} EXCLUDE_FROM_ALL)
+  add_dependencies(benches bench_${name})
   _ashlar_target(bench_${name} ${ARGN})
   set_target_properties(bench_${name} PROPERTIES OUTPUT_NAME ${name}
                         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/bench)
+endfunction()
+
+# ashlar_program(word_count SOURCES …): a plain program with nothing of Ashlar in it, to be run on remote memory by tests,
+# benchmarks and the demo: build/<preset>/tests/programs/word_count.
+function(ashlar_program name)
+  cmake_parse_arguments(ARG "STATIC" "" "SOURCES" ${ARGN})
+  add_executable(program_${name} EXCLUDE_FROM_ALL ${ARG_SOURCES})
+  add_dependencies(programs program_${name})
+  target_compile_features(program_${name} PRIVATE cxx_std_20)
+  target_compile_options(program_${name} PRIVATE -Wall -Wextra -Werror)
+  target_link_libraries(program_${name} PRIVATE Threads::Threads)
+  if(ARG_STATIC)
+    target_link_options(program_${name} PRIVATE -static)
+  endif()
+  set_target_properties(program_${name} PROPERTIES OUTPUT_NAME ${name}
+                        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/programs)
 endfunction()
 
 # ashlar_fuzz(fit_frame SOURCES … DEPS …): a libFuzzer target, built by clang only (preset `fuzz`).
@@ -70,7 +97,8 @@ function(ashlar_fuzz name)
   if(NOT ASHLAR_FUZZ)
     return()
   endif()
-  add_executable(fuzz_${name})
+  add_executable(fuzz_${name} EXCLUDE_FROM_ALL)
+  add_dependencies(fuzz_targets fuzz_${name})
   _ashlar_target(fuzz_${name} ${ARGN})
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   set_target_properties(fuzz_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/fuzz)
