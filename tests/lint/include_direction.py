@@ -28,6 +28,7 @@ ALLOWED = {
     "daemons/pnode/paging": ["common/base", "common/telemetry", "daemons/pnode/injection"],
     "daemons/pnode/remote_page_store": ["common/base", "common/telemetry", "common/fabric", "common/fit", "daemons/pnode/paging"],
 }
+OURS = ("common", "daemons", "cli", "proto", "tests")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
 
 
@@ -53,7 +54,7 @@ def faults(root: pathlib.Path) -> list[str]:
                 continue
             for number, line in enumerate(source.read_text().splitlines(), 1):
                 match = INCLUDE.match(line)
-                if not match or "/" not in match.group(1):
+                if not match or match.group(1).split("/")[0] not in OURS:
                     continue
                 target = match.group(1)
                 if not any(inside(target, allowed) for allowed in [folder, *ALLOWED[folder]]):
