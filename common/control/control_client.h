@@ -1,0 +1,32 @@
+// Asks one node over gRPC. Every call has a deadline, fails fast when nobody listens, and says whom it asked.
+//
+// Errors: Unavailable (nobody there), DeadlineExceeded, or the server's own, whose reason ReasonOf tells (error.h).
+// Threads: thread-safe.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/control/link_request.h"
+#include "common/control/node_types.h"
+
+namespace ashlar::control {
+
+class ControlClient {
+ public:
+  // `address` as in the topology. Connects at the first call.
+  static std::unique_ptr<ControlClient> Create(std::string_view address);
+  virtual ~ControlClient() = default;
+
+  virtual absl::StatusOr<NodeIdentity> Describe(absl::Duration timeout) = 0;
+  virtual absl::StatusOr<NodeStatus> GetStatus(absl::Duration timeout) = 0;
+  virtual absl::StatusOr<NodeStats> GetStats(SpaceId program, absl::Duration timeout) = 0;  // SpaceId(0): everything
+  virtual absl::StatusOr<std::vector<ProgramInfo>> ListPrograms(bool include_ended, absl::Duration timeout) = 0;
+  virtual absl::StatusOr<fit::LinkGrant> OpenLink(const LinkRequest& request, absl::Duration timeout) = 0;
+};
+
+}  // namespace ashlar::control

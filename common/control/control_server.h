@@ -1,0 +1,52 @@
+// The control path's serving side of one daemon: Node, Stats and (pnode) Programs, plus grpc.health.v1 and reflection.
+//
+// Threads: the class is thread-safe. gRPC calls the sources on threads of its own, several at once, never on a thread of
+// the data path: each source reads counters or takes a short lock, and answers within milliseconds.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/control/node_types.h"
+#include "common/fit/server.h"
+
+namespace ashlar::control {
+
+// Where the answers come from: filled by the daemon's main. Everything must outlive the server.
+struct ControlSources {
+  // links, usage and problems; the server fills in who it is, since when, and the health.
+  std::function<NodeStatus()> status;
+  // Each adds its numbers.
+  std::vector<std::function<void(StatList&)>> node_stats;
+  // pnode only: without it there is no Programs service.
+  std::function<std::vector<ProgramInfo>(bool include_ended)> programs;
+  std::function<std::vector<ProgramStats>()> program_stats;  // pnode only, of those that run
+  // mnode and snode: fit::Server::IssueLink. The request was checked against the topology.
+  std::function<absl::StatusOr<fit::LinkGrant>(const fit::Client&)> issue_link;
+};
+
+struct ControlServerOptions {
+  std::string address;     // "127.0.0.1:7401"; port 0 = any
+  NodeIdentity identity;
+  // Must outlive the server. `insecure` there allows plaintext off loopback.
+  const config::Topology* topology = nullptr;
+};
+
+class ControlServer {
+ public:
+  // Listens. The health is kStarting (grpc.health: NOT_SERVING) until told otherwise. FailedPrecondition: the address is
+  // not loopback and the topology does not say `insecure: true`. Unavailable or PermissionDenied: it can't be listened on.
+  static absl::StatusOr<std::unique_ptr<ControlServer>> Start(const ControlServerOptions& options, ControlSources sources);
+  virtual ~ControlServer() = default;  // ends the calls under way at once
+
+  virtual std::string address() const = 0;  // with the port that was bound
+  virtual void SetHealth(Health health) = 0;
+  // No new calls; those under way have `grace` to end. May be called once, before the destructor, or not at all.
+  virtual void Stop(absl::Duration grace) = 0;
+};
+
+}  // namespace ashlar::control
