@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "common/config/space_ids.h"
 #include "common/config/units.h"
 
 namespace ashlar::config {
@@ -61,6 +62,12 @@ class Checker {
     if (!first.empty() || node.node_id == NodeId()) {
       Fail(id_path, absl::StrCat("has the same node number as ", first.empty() ? "no node at all" : first),
            "the number comes from cluster and id; choose another id");
+      return;
+    }
+    if (node.role != NodeRole::kPnode) return;
+    if (const std::string same = FirstUse(prefixes_, SpacePrefixOf(node.node_id), id_path); !same.empty()) {
+      Fail(id_path, absl::StrCat("would number its spaces like ", same),
+           "the numbers come from cluster and id; choose another id");
     }
   }
 
@@ -115,6 +122,7 @@ class Checker {
   FaultList& faults_;
   absl::flat_hash_map<std::string, std::string> ids_;  // each: what is taken → path of the first to take it
   absl::flat_hash_map<NodeId, std::string> node_ids_;
+  absl::flat_hash_map<std::uint64_t, std::string> prefixes_;
   absl::flat_hash_map<std::string, std::string> addresses_;
   absl::flat_hash_map<std::pair<std::string, std::uint16_t>, std::string> ports_;
   absl::flat_hash_map<std::pair<std::string, std::string>, std::string> logs_;  // (host, path)
