@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/ids.h"
+#include "common/telemetry/stat_list.h"
 
 namespace ashlar::fabric {
 
@@ -54,7 +55,8 @@ using Completion = std::variant<Succeeded, Failed>;  // read with std::visit; th
 
 enum class Access : std::uint8_t { kRemoteRead = 1, kRemoteWrite = 2, kRemoteReadWrite = 3 };
 
-// Registered memory. The bytes must outlive it, and it must outlive the last completion that names it.
+// Registered memory. The bytes must outlive it, and it must outlive the last completion that names it and every window on
+// it; destroying it earlier is a bug and is checked.
 class Region {
  public:
   virtual ~Region() = default;
@@ -100,6 +102,9 @@ struct EndpointOptions {
   std::uint32_t receive_depth = 128;
   std::uint32_t max_windows = 65536;  // granted at one time
   std::uint64_t silence_ns = 500'000'000;  // unacknowledged bytes older than this: the peer is gone
+  // Low half of the connection epoch, the same on both sides; 0 = none. tcp seeds its header checksums with it, so bytes of
+  // an older connection between the same two nodes are refused.
+  std::uint32_t epoch_seed = 0;
 };
 
 // Connection set-up carries one opaque hello each way (56 bytes at most, the private data limit of rdma_cm).
@@ -120,7 +125,7 @@ class Endpoint {
   virtual void Fail(absl::Status reason) = 0;                        // idempotent, returns at once, state kError, sticky
   virtual EndpointState state() const = 0;
   virtual absl::Status reason() const = 0;
-  virtual std::size_t outstanding() const = 0;
+  virtual std::size_t outstanding() const = 0;  // requests and receives whose completion was not polled yet
   // The other side's hello: the connecting side's own view of HELLO_ACK (empty until kReady), or what Accept was given.
   virtual std::span<const std::byte> peer_hello() const = 0;
 };
@@ -174,6 +179,7 @@ class Device {  // one tcp bind address, one NIC port, or the shared memory of t
                                                             const EndpointOptions& options,
                                                             std::span<const std::byte> hello,
                                                             std::uint64_t connect_timeout_ns) = 0;
+  virtual void CollectStats(StatList& stats) const = 0;  // any thread; fabric_* names, summed over the queues
 };
 
 }  // namespace ashlar::fabric
