@@ -44,6 +44,17 @@ constexpr std::uint32_t kMaxUnsharePages = 32;
 constexpr std::uint32_t kResultPending = 0xffff'ffff;
 constexpr std::size_t kHelperStackBytes = 16 << 10;
 
+// r13 of a new helper thread (see HelperEntry in helper.cc).
+constexpr std::uint64_t kHelperRoleMove = 1;
+constexpr std::uint64_t kHelperRoleUnshare = 2;
+
+// `ready`: the injector lets the program go only when both helpers said kHelperReady.
+constexpr std::uint32_t kHelperReady = 1;
+enum class HelperStep : std::uint32_t { kSignals = 1, kDescriptors = 2, kCapabilities = 3, kSeccomp = 4 };
+constexpr std::uint32_t HelperFailure(HelperStep step, std::uint32_t error) {
+  return 0x8000'0000u | (static_cast<std::uint32_t>(step) << 16) | (error & 0xffff);
+}
+
 using SharedWord = std::atomic<std::uint32_t>;
 static_assert(SharedWord::is_always_lock_free && sizeof(SharedWord) == 4, "shared between processes, used as a futex");
 
@@ -78,7 +89,8 @@ struct MoveMailbox {
   SharedWord staging_used;    // pages now resident in staging
   SharedWord recycles;        // how often it was emptied
   SharedWord recycle_errno;   // 0; else staging is lost, every later MOVE will answer EINVAL: the space can't evict
-  std::uint32_t reserved1[12];
+  SharedWord ready;           // futex: 0 until the helper's thread is set up, then kHelperReady or HelperFailure(…)
+  std::uint32_t reserved1[11];
   MoveEntry entries[kMaxMovePages];
 };
 static_assert(sizeof(MoveMailbox) == 128 + kMaxMovePages * 16);
@@ -96,7 +108,8 @@ struct UnshareMailbox {
   SharedWord owner_waits;
   std::uint32_t reserved0[13];
   SharedWord done;
-  std::uint32_t reserved1[15];
+  SharedWord ready;  // as MoveMailbox::ready
+  std::uint32_t reserved1[14];
   UnshareEntry entries[kMaxUnsharePages];
 };
 static_assert(sizeof(UnshareMailbox) == 128 + kMaxUnsharePages * 16);
