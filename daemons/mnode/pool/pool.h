@@ -58,6 +58,12 @@ class Pool {
     return memory_.bytes().subspan(OffsetOf(extent) + page * kPageBytes, kPageBytes);
   }
 
+  // Of all spaces together, for stats; kept by Space.
+  struct Totals {
+    Counter live_pages, behind_pages;
+  };
+  Totals& totals() { return totals_; }
+  const Totals& totals() const { return totals_; }
   const Counter& extents_used() const { return extents_used_; }
   const Counter& frames_zeroed() const { return frames_zeroed_; }
 
@@ -73,6 +79,7 @@ class Pool {
   std::span<Frame> frames_;  // [extent_count * kExtentPages]
   std::vector<Extent> extents_;
   std::vector<ExtentIndex> free_;  // last in, first out: memory that was used is lent before memory that never was
+  Totals totals_;
   Counter extents_used_, frames_zeroed_;
 };
 

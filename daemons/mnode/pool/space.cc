@@ -45,6 +45,8 @@ std::vector<ExtentIndex> Space::UnmapAll() {
   all.reserve(extents_.size());
   for (const auto& [number, extent] : extents_) all.push_back(extent.index);
   extents_.clear();
+  pool_->totals().live_pages.Sub(live_);
+  pool_->totals().behind_pages.Sub(behind_);
   live_ = behind_ = idle_behind_ = 0;
   return all;
 }
@@ -68,9 +70,13 @@ Space::Found Space::FindFrame(PageNumber page) {
 
 void Space::Count(const Found& found, int by) {
   const auto add = [by](auto& count) { count += static_cast<std::remove_reference_t<decltype(count)>>(by); };
-  if (IsLive(*found.frame)) add(live_);
-  if (!IsBehind(*found.frame)) return;
+  const auto signed_by = static_cast<std::uint64_t>(static_cast<std::int64_t>(by));
+  if (!IsLive(*found.frame)) return;
+  add(live_);
+  pool_->totals().live_pages.Add(signed_by);
+  if (found.frame->durable) return;
   add(behind_);
+  pool_->totals().behind_pages.Add(signed_by);
   if (found.frame->sending > 0) return;
   add(idle_behind_);
   add(found.extent->idle_behind);
