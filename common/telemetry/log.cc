@@ -64,6 +64,7 @@ void Write(Level level, fmt::string_view format, fmt::format_args arguments) {
 
 fmt::format_context::iterator fmt::formatter<absl::Status>::format(const absl::Status& status,
                                                                    fmt::format_context& context) const {
-  const std::string text = status.ToString();
+  // Payloads are for programs: bytes that no reader of a log wants.
+  const std::string text = status.ToString(absl::StatusToStringMode::kWithNoExtraData);
   return std::copy(text.begin(), text.end(), context.out());
 }
