@@ -3,11 +3,13 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include "common/control/grpc_log.h"
 #include "common/control/limits.h"
 
 namespace ashlar::control {
 
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
+  RouteGrpcLogOnce();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);

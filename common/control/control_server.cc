@@ -19,6 +19,7 @@
 #include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/base/unique_fd.h"
+#include "common/control/grpc_log.h"
 #include "common/control/limits.h"
 #include "common/control/node_service.h"
 #include "common/control/programs_service.h"
@@ -94,6 +95,7 @@ class GrpcControlServer final : public ControlServer {
   }
 
   absl::Status Listen(const config::Address& address) {
+    RouteGrpcLogOnce();
     EnableStandardServicesOnce();
     grpc::ServerBuilder builder;
     grpc::ResourceQuota quota("ashlar-control");

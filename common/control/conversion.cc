@@ -97,11 +97,12 @@ void HistogramToProto(const HistogramStat& from, v1::HistogramStat* to) {
 absl::StatusOr<HistogramStat> HistogramFromProto(const v1::HistogramStat& from) {
   HistogramStat to{from.name(), LabelsFromProto(from.labels()), {}};
   std::uint64_t in_buckets = 0;
+  bool overflow = false;
   for (const v1::HistogramBucket& bucket : from.buckets()) {
     to.snapshot.buckets[HistogramSnapshot::BucketOf(bucket.upper_bound())] += bucket.count();
-    if (__builtin_add_overflow(in_buckets, bucket.count(), &in_buckets)) break;
+    overflow |= __builtin_add_overflow(in_buckets, bucket.count(), &in_buckets);
   }
-  if (in_buckets != from.count()) return BadField("histograms.buckets", absl::StrCat(from.name(), ": do not add up to count"));
+  if (overflow || in_buckets != from.count()) return BadField("histograms.buckets", absl::StrCat(from.name(), ": do not add up to count"));
   to.snapshot.count = from.count();
   to.snapshot.sum = from.sum();
   to.snapshot.max = from.max();
