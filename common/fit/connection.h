@@ -57,7 +57,7 @@ class Connection {
  public:
   static absl::StatusOr<std::unique_ptr<Connection>> Create(Shard& shard, const ConnectionOptions& options,
                                                             LinkOpener& opener, ConnectionEvents* events);
-  // Every call under way ends first: OnDone with Cancelled, then OnReleased.
+  // Every call under way ends first: OnDone with Cancelled, then OnReleased. Not from inside a callback of its own.
   virtual ~Connection() = default;
 
   // OnDone runs exactly once, never from inside Start, at the latest one tick (1 ms) after `deadline`. `payload` is copied
@@ -65,10 +65,11 @@ class Connection {
   // bound, nothing was taken.
   [[nodiscard]] virtual absl::Status Start(wire::Opcode opcode, std::span<const std::byte> payload,
                                            std::span<const fabric::Slice> bulk, Deadline deadline, PendingCall& call) = 0;
-  // One-sided: one batch, one OnDone; OK = all bytes of all pieces are here. FailedPrecondition: not connected, or a
-  // window of an older endpoint; FIT does not resend a READ. The targets are lent until OnReleased.
+  // One-sided: one batch, one OnDone; OK = all bytes of all pieces are here. FailedPrecondition: not connected; FIT does
+  // not resend a READ. Windows die with their endpoint: reading through one granted before the last OnUp costs the
+  // connection. The targets are lent until OnReleased.
   [[nodiscard]] virtual absl::Status Read(std::span<const RemoteCopy> pieces, Deadline deadline, PendingCall& call) = 0;
-  // The same path as an expired deadline, ends with Cancelled.
+  // The same path as an expired deadline, ends with Cancelled. OnDone runs inside. Nothing if the call has ended.
   virtual void Cancel(PendingCall& call) = 0;
 
   virtual LinkState state() const = 0;

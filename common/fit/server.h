@@ -20,6 +20,10 @@ struct Client {
   Incarnation incarnation;
   std::uint16_t shard = 0;
   friend bool operator==(const Client&, const Client&) = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const Client& client) {
+    return H::combine(std::move(h), client.node, client.incarnation, client.shard);
+  }
 };
 
 // The endpoint a request came over, for windows. Dies with the endpoint: hold it by weak_ptr.
@@ -35,7 +39,7 @@ class Session {
 };
 
 // Where an answer goes. Move-only; may be kept and answered later, on the shard's thread. Dropped unanswered: the client
-// gets kUnavailable. Answering after the client is gone is harmless.
+// gets kUnavailable. Answering after the client or the Server is gone is harmless; after the Shard is gone it is not.
 class ReplyWriter {
  public:
   class Impl {

@@ -10,6 +10,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
+#include "common/base/clock.h"
 #include "common/base/ids.h"
 #include "common/fabric/contract.h"
 #include "common/telemetry/stat_list.h"
@@ -23,6 +24,7 @@ struct ShardOptions {
   int queue_depth = 16384;
   // How long Run polls before it sleeps; 0 = never spins. On two CPUs sharing with the peers 0 is right.
   std::uint64_t spin_ns = 0;
+  const Clock* clock = &Clock::Real();  // a seam for tests
 };
 
 class Shard {
