@@ -16,7 +16,9 @@ absl::string_view View(std::string_view text) { return {text.data(), text.size()
 }  // namespace
 
 fabric::EndpointOptions Link::EndpointOptionsFor(const Options& options) {
-  return {.send_depth = options.send_depth, .receive_depth = ReceiveCells(options.slots)};
+  return {.send_depth = options.send_depth + kMaxRevocations,
+          .receive_depth = ReceiveCells(options.slots),
+          .epoch_seed = static_cast<std::uint32_t>(options.peer.connection_epoch)};
 }
 
 Link::Link(ShardImpl& shard, const Options& options, std::unique_ptr<fabric::Endpoint> endpoint,

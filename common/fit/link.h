@@ -93,7 +93,8 @@ class Link final : public TurnMember {
   int Tick() override;
   void Flush() override;
 
-  // Work requests of the owner that Add does not know (revocations) use this space of wr_ids; they come back as kRevoke.
+  // Revocations of the owner, which Add does not know, use this space of wr_ids; they come back as kRevoke.
+  static constexpr std::uint32_t kMaxRevocations = 64;  // under way at one time
   static fabric::WrId RevokeWrId(std::uint64_t number) { return fabric::WrId(kRevokeBit | number); }
 
  private:

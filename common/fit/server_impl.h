@@ -38,8 +38,6 @@ class SessionImpl final : public Session {
   };
   void PostRevocations();
 
-  static constexpr std::size_t kInFlight = 64;
-
   const std::shared_ptr<SubmitQueue> queue_;
   const Client client_;
   const std::uint64_t connection_epoch_;

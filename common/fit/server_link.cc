@@ -15,7 +15,7 @@ void SessionImpl::Revoke(fabric::RemoteWindow window, absl::AnyInvocable<void()>
 }
 
 void SessionImpl::PostRevocations() {
-  while (link_ != nullptr && link_->up() && !waiting_.empty() && in_flight_.size() < kInFlight) {
+  while (link_ != nullptr && link_->up() && !waiting_.empty() && in_flight_.size() < Link::kMaxRevocations) {
     Revocation next = std::move(waiting_.front());
     waiting_.pop_front();
     std::uint64_t number = next_number_++;
