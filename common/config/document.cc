@@ -70,7 +70,8 @@ class TreeBuilder : public YAML::EventHandler {
     if (column >= line.size()) return false;
     const std::string_view rest = line.substr(column);
     // "*": an alias, which the lexical check turned into a null.
-    return rest.starts_with("*") || rest.starts_with("~") || rest.starts_with("null") || rest.starts_with("Null") || rest.starts_with("NULL");
+    return rest.starts_with("*") || rest.starts_with("~") || rest.starts_with("null") || rest.starts_with("Null") ||
+           rest.starts_with("NULL");
   }
 
   // "nodes[2].log" of what is being read inside the innermost open node.
@@ -133,8 +134,9 @@ class TreeBuilder : public YAML::EventHandler {
     if (!is_new) {
       const Place place = faults_.PlaceOf(first->second);
       const std::string path = Path();
-      faults_.Add(key.span, absl::StrCat(path, path.empty() ? "" : ".", Excerpt(key.scalar)), absl::StrCat("repeated key; it stands first at line ", place.line,
-                                                              ", column ", place.column), "keep one of them");
+      faults_.Add(key.span, absl::StrCat(path, path.empty() ? "" : ".", Excerpt(key.scalar)),
+                  absl::StrCat("repeated key; it stands first at line ", place.line, ", column ", place.column),
+                  "keep one of them");
       return;
     }
     mapping.drop_value = false;

@@ -1,5 +1,6 @@
-// What stands between a file's bytes and yaml-cpp: lets through only the part of YAML that we use, because yaml-cpp
-// 0.7 aborts on some anchors and tags, recurses with nesting, and reports an open quote at the end of the file.
+// What stands between a file's bytes and yaml-cpp: lets through only the part of YAML that we use. yaml-cpp
+// stops at its first error, reports an open quote at the end of the file, and Debian's build keeps asserts that anchors
+// and tags tripped in earlier versions.
 // Internal to common/config.
 //
 // Let through: block and flow mappings and sequences, plain and quoted scalars that end on their line, comments, one

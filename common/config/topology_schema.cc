@@ -25,7 +25,10 @@ absl::Status Refused(std::string_view text, std::string_view why) {
 
 // Ids stand in unit names, socket paths and certificates, so their letters are few.
 absl::StatusOr<std::string> ParseId(std::string_view text) {
-  const auto allowed = [](char c) { return absl::ascii_islower(static_cast<unsigned char>(c)) || absl::ascii_isdigit(static_cast<unsigned char>(c)) || c == '-'; };
+  const auto allowed = [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return absl::ascii_islower(byte) || absl::ascii_isdigit(byte) || c == '-';
+  };
   if (text.empty() || text.size() > kMaxIdLength || !absl::ascii_islower(static_cast<unsigned char>(text[0])) ||
       !std::all_of(text.begin(), text.end(), allowed)) {
     return Refused(text, "is not a name of 1 to 31 lower-case letters, digits and dashes that starts with a letter");
@@ -157,7 +160,11 @@ const std::vector<Key<Topology>>& TopologyKeys() {
       {"insecure", kOptional, BoolField(&Topology::insecure), "allow plaintext on addresses off loopback"},
       {"log_level", kOptional,
        WordField(&Topology::log_level,
-                 Words<log::Level>{{{"debug", log::Level::kDebug}, {"info", log::Level::kInfo}, {"warn", log::Level::kWarn}, {"error", log::Level::kError}}, {}}),
+                 Words<log::Level>{{{"debug", log::Level::kDebug},
+                                    {"info", log::Level::kInfo},
+                                    {"warn", log::Level::kWarn},
+                                    {"error", log::Level::kError}},
+                                   {}}),
        "least severe lines that are logged"},
   };
   return keys;
