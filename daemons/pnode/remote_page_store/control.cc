@@ -1,0 +1,286 @@
+// The calls about a space as a whole: mapping its extents, trims, unmapping, its end. One MapExtents and one other call
+// per space are under way at a time; each is repeated until the home confirms it.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "daemons/pnode/remote_page_store/remote_page_store.h"
+
+namespace ashlar::pnode {
+namespace wire = fit::wire;
+using fit::Code;
+using wire::Opcode;
+namespace {
+
+constexpr std::uint32_t kMaxExtentsPerCall = 64;
+constexpr std::uint32_t kAllLayers = 0xFF;
+constexpr std::uint32_t kMakeExtents = 1, kThoseThere = 2;
+constexpr std::uint64_t kRetryNs = 50'000'000;
+
+template <typename T>
+std::span<const std::byte> BytesOf(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
+std::uint64_t RetryAfter(std::uint64_t now_ns, const fit::CallResult& result) {
+  return now_ns + std::max(kRetryNs, std::uint64_t{result.hints.retry_after_ms} * 1'000'000);
+}
+
+}  // namespace
+
+void RemotePageStore::Trim(SpaceId id, std::span<const TrimRange> ranges) {
+  RemoteSpace* space = FindSpace(id);
+  if (space == nullptr || space->ending || !space->lost.ok()) return;
+  for (const TrimRange& range : ranges) {
+    const std::uint64_t first = range.first_page.value(), end = first + range.page_count;
+    ASHLAR_CHECK(range.page_count > 0 && end > first, "a trim of {} pages from {}", range.page_count, first);
+    // Most of what programs drop never left them: what cannot be at the home need not be trimmed there.
+    bool maybe_there = std::any_of(write_backs_.begin(), write_backs_.end(), [&](const WriteBackOp& op) {
+      return op.state == WriteBackOp::State::kWaiting && op.space == space &&
+             std::any_of(op.pages.begin(), op.pages.begin() + static_cast<std::ptrdiff_t>(op.count),
+                         [&](const auto& page) { return page.page.value() >= first && page.page.value() < end; });
+    });
+    for (auto it = space->extents.lower_bound(first / kExtentPages); it != space->extents.end() && it->first * kExtentPages < end; ++it) {
+      const std::uint64_t base = it->first * kExtentPages;
+      RemoteExtent& extent = it->second;
+      if (extent.maybe_there.none()) continue;
+      for (std::uint64_t page = std::max(first, base); page < std::min(end, base + kExtentPages); ++page) {
+        maybe_there = maybe_there || extent.maybe_there.test(page - base);
+        extent.maybe_there.reset(page - base);
+      }
+      if (extent.maybe_there.none()) space->maybe_empty.insert(it->first);
+    }
+    if (!maybe_there) trims_skipped_.Add();
+    else if (!space->trims.Add(range, last_ticket_)) trims_dropped_.Add();
+  }
+  PumpControl(*space);
+}
+
+void RemotePageStore::PumpSpace(RemoteSpace& space) {
+  PumpMap(space);
+  PumpControl(space);
+}
+
+void RemotePageStore::PumpMap(RemoteSpace& space) {
+  if (space.map_busy || space.ending || !space.lost.ok() || !link_up()) return;
+  if (space.created && space.make_wanted.empty() && space.window_wanted.empty()) return;
+  if (Now() < space.map_retry_at_ns) return ArmTick();
+  if (!space.created) return SendMap(space, 0, 0, 0);
+
+  auto& wanted = space.make_wanted.empty() ? space.window_wanted : space.make_wanted;
+  const std::uint64_t first = *wanted.begin();
+  if (&wanted == &space.window_wanted) return SendMap(space, first, kMaxExtentsPerCall, kThoseThere);
+  std::uint32_t count = 0;
+  while (count < kMaxExtentsPerCall && wanted.contains(first + count)) ++count;
+  SendMap(space, first, count, kMakeExtents);
+}
+
+void RemotePageStore::PumpControl(RemoteSpace& space) {
+  if (space.control_busy || !link_up()) return;
+  const bool has_work = space.ending || !space.trims.empty() || !space.maybe_empty.empty();
+  if (!has_work || (!space.ending && !space.created)) return;
+  if (Now() < space.control_retry_at_ns) return ArmTick();
+  if (space.ending) {
+    if (space.active == 0 && !space.map_busy) SendDestroy(space);
+    return;
+  }
+  if (space.maybe_empty.size() >= kMaxExtentsPerCall && SendUnmap(space)) return;
+  SendTrims(space);
+  if (!space.control_busy && space.trims.empty()) SendUnmap(space);
+}
+
+RemotePageStore::ControlCall& RemotePageStore::NewControl(RemoteSpace& space, Opcode opcode) {
+  ControlCall& call = *control_calls_.Take();
+  call.store = this;
+  call.space = &space;
+  call.opcode = opcode;
+  call.count = 0;
+  call.erase_space = false;
+  return call;
+}
+
+bool RemotePageStore::StartControl(RemoteSpace& space, ControlCall& call, std::span<const std::byte> payload) {
+  bool& busy = call.opcode == Opcode::kMapExtents ? space.map_busy : space.control_busy;
+  if (!connection_->Start(call.opcode, payload, {}, {Now() + options_.control_timeout_ns}, call).ok()) {
+    control_calls_.Give(&call);
+    ArmTick();  // FIT's queue is full
+    return false;
+  }
+  busy = true;
+  return true;
+}
+
+void RemotePageStore::SendMap(RemoteSpace& space, std::uint64_t first, std::uint32_t extents, std::uint32_t flags) {
+  ControlCall& call = NewControl(space, Opcode::kMapExtents);
+  call.first = first;
+  call.count = extents;
+  call.flags = flags;
+  const wire::MapRequest request{.space = space.id.value(), .epoch = space.epoch.value(), .first_page = first * kExtentPages,
+                                 .extents = extents, .flags = flags};
+  if (StartControl(space, call, BytesOf(request))) map_calls_.Add();
+}
+
+void RemotePageStore::SendTrims(RemoteSpace& space) {
+  std::array<wire::TrimRange, wire::kMaxTrimRanges> ranges;
+  const std::size_t count = space.trims.Peek(OldestTicket(space), ranges);
+  if (count == 0) return;
+  std::array<std::byte, sizeof(wire::SpaceList) + sizeof(ranges)> payload;
+  const wire::SpaceList head{.space = space.id.value(), .epoch = space.epoch.value(), .view = 0,
+                             .count = static_cast<std::uint32_t>(count), .flags = 0};
+  std::memcpy(payload.data(), &head, sizeof(head));
+  std::memcpy(payload.data() + sizeof(head), ranges.data(), count * sizeof(wire::TrimRange));
+  ControlCall& call = NewControl(space, Opcode::kTrim);
+  call.count = static_cast<std::uint32_t>(count);
+  if (!StartControl(space, call, std::span(payload).first(sizeof(head) + count * sizeof(wire::TrimRange)))) space.trims.SendAgain();
+}
+
+// Extents without a page go back to the home's pool, if nothing touches them. False: there is none.
+bool RemotePageStore::SendUnmap(RemoteSpace& space) {
+  std::array<std::uint64_t, kMaxExtentsPerCall> numbers;
+  std::size_t count = 0;
+  for (auto it = space.maybe_empty.begin(); it != space.maybe_empty.end() && count < numbers.size();) {
+    const auto found = space.extents.find(*it);
+    const bool empty = found != space.extents.end() && found->second.maybe_there.none();
+    const bool awaited = space.window_wanted.contains(*it) || std::any_of(write_backs_.begin(), write_backs_.end(), [&](const auto& op) {
+      return op.state == WriteBackOp::State::kWaiting && op.space == &space;
+    });
+    if (empty && (found->second.users > 0 || awaited)) {
+      ++it;  // looked at again when that has ended
+      continue;
+    }
+    if (empty) numbers[count++] = *it;
+    it = space.maybe_empty.erase(it);
+  }
+  if (count == 0) return false;
+  std::array<std::byte, sizeof(wire::SpaceList) + kMaxExtentsPerCall * sizeof(wire::u64)> payload;
+  const wire::SpaceList head{.space = space.id.value(), .epoch = space.epoch.value(), .view = 0,
+                             .count = static_cast<std::uint32_t>(count), .flags = kAllLayers};
+  std::memcpy(payload.data(), &head, sizeof(head));
+  ControlCall& call = NewControl(space, Opcode::kUnmapExtents);
+  call.count = static_cast<std::uint32_t>(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    call.unmapped[i] = numbers[i];
+    const wire::u64 first_page = numbers[i] * kExtentPages;
+    std::memcpy(payload.data() + sizeof(head) + i * sizeof(first_page), &first_page, sizeof(first_page));
+  }
+  if (!StartControl(space, call, std::span(payload).first(sizeof(head) + count * sizeof(wire::u64)))) {
+    space.maybe_empty.insert(numbers.begin(), numbers.begin() + static_cast<std::ptrdiff_t>(count));
+    return false;
+  }
+  for (std::size_t i = 0; i < count; ++i) space.extents.at(numbers[i]).unmapping = true;
+  return true;
+}
+
+void RemotePageStore::SendDestroy(RemoteSpace& space) {
+  const wire::SpaceList head{.space = space.id.value(), .epoch = space.epoch.value(), .view = 0, .count = 0, .flags = 0};
+  StartControl(space, NewControl(space, Opcode::kDestroySpace), BytesOf(head));
+}
+
+void RemotePageStore::ControlDone(ControlCall& call, const fit::CallResult& result) {
+  RemoteSpace& space = *call.space;
+  const bool ok = result.status.ok();
+  switch (call.opcode) {
+    case Opcode::kMapExtents:
+      return MapDone(call, result);
+    case Opcode::kTrim:
+      if (space.ending || !space.lost.ok() || (!ok && LostBy(space, result.code))) return;  // the queue was cleared
+      if (ok || result.code == Code::kMalformed) {
+        if (!ok) log::Error("page store: trims refused as malformed, a bug here or there home={} space={}", options_.home, space.id.value());
+        trims_sent_.Add(call.count);
+        return space.trims.Confirm(call.count);
+      }
+      space.trims.SendAgain();
+      break;
+    case Opcode::kUnmapExtents:
+      // Whatever became of it, they are taken for unmapped: asked for again, the home gives the same or new ones, and a
+      // version that it may still hold is lower than any that comes.
+      for (std::uint32_t i = 0; i < call.count; ++i) space.extents.erase(call.unmapped[i]);
+      if (ok) extents_unmapped_.Add(call.count);
+      return;
+    default:  // the end; a home that does not know the space, or not as ours, has nothing to end
+      if (ok || result.code == Code::kNotFound || result.code == Code::kStaleEpoch) {
+        call.erase_space = true;
+        return;
+      }
+  }
+  space.control_retry_at_ns = RetryAfter(Now(), result);
+}
+
+void RemotePageStore::MapDone(ControlCall& call, const fit::CallResult& result) {
+  RemoteSpace& space = *call.space;
+  absl::Status status = result.status.ok() ? TakeGrants(call, result) : result.status;
+  if (status.ok()) {
+    if (call.count == 0) space.created = true;
+    return;
+  }
+  if (!result.status.ok() && LostBy(space, result.code)) return;
+  space.map_retry_at_ns = RetryAfter(Now(), result);
+  if (result.code == Code::kExhausted && !result.status.ok()) {
+    status = absl::ResourceExhaustedError(absl::StrCat("the pool of memory node ", options_.home, " is full"));
+    if (trouble_log_.Allow(Now()))
+      log::Warn("page store: no memory for write-backs, they wait home={} space={} left_out={}", options_.home, space.id.value(),
+                trouble_log_.TakeLeftOut());
+  }
+  for (WriteBackOp& op : write_backs_)
+    if (op.state == WriteBackOp::State::kWaiting && op.space == &space) op.waits_for = status;
+}
+
+absl::Status RemotePageStore::TakeGrants(ControlCall& call, const fit::CallResult& result) {
+  RemoteSpace& space = *call.space;
+  wire::MapReply head{};
+  if (result.payload.size() >= sizeof(head)) std::memcpy(&head, result.payload.data(), sizeof(head));
+  if (head.count > call.count || result.payload.size() < sizeof(head) + head.count * sizeof(wire::ExtentGrant) ||
+      head.pool_incarnation != home_incarnation_.value())
+    return absl::UnavailableError(absl::StrCat("memory node ", options_.home, " answered a mapping with something else"));
+  for (std::uint32_t i = 0; i < head.count; ++i) {
+    wire::ExtentGrant grant;
+    std::memcpy(&grant, result.payload.data() + sizeof(head) + i * sizeof(grant), sizeof(grant));
+    const std::uint64_t number = grant.first_page / kExtentPages;
+    if (grant.first_page % kExtentPages != 0 || number < call.first || number - call.first >= call.count ||
+        grant.origin != space.id.value() || grant.layer != 0)
+      return absl::UnavailableError(absl::StrCat("memory node ", options_.home, " granted an extent that was not asked for"));
+    const auto [it, added] = space.extents.try_emplace(number);
+    if (added) extents_mapped_.Add();
+    space.make_wanted.erase(number);
+    if (it->second.unmapping) continue;
+    it->second.window = {fabric::RemoteKey(grant.key), grant.base, kExtentBytes};
+    it->second.window_epoch = connection_->connection_epoch();
+  }
+  if (call.flags != kThoseThere) {
+    const bool stuck = call.count > 0 && head.count == 0;
+    return stuck ? absl::UnavailableError(absl::StrCat("memory node ", options_.home, " granted nothing")) : absl::OkStatus();
+  }
+  // All there are in that range were named. A page elsewhere in it cannot be had.
+  space.window_wanted.erase(space.window_wanted.lower_bound(call.first), space.window_wanted.lower_bound(call.first + call.count));
+  for (std::size_t n = waiting_.size(); n > 0; --n) {
+    FetchOp* op = waiting_.front();
+    waiting_.pop_front();
+    const std::uint64_t number = ExtentOf(op->request.page);
+    const bool asked = op->space == &space && number >= call.first && number - call.first < call.count;
+    if (asked && !space.extents.contains(number)) {
+      FinishFetch(op, absl::DataLossError(absl::StrCat("memory node ", options_.home, " has no extent for page ", op->request.page.value())));
+    } else {
+      waiting_.push_back(op);
+    }
+  }
+  return absl::OkStatus();
+}
+
+void RemotePageStore::ControlReleased(ControlCall& call) {
+  RemoteSpace& space = *call.space;
+  const bool map = call.opcode == Opcode::kMapExtents;
+  const bool erase = call.erase_space;
+  (map ? space.map_busy : space.control_busy) = false;
+  control_calls_.Give(&call);
+  if (erase) {
+    spaces_.erase(space.id);
+    return;
+  }
+  PumpSpace(space);
+  if (map) RetryFetches();
+  RetryWriteBacks();
+}
+
+}  // namespace ashlar::pnode
