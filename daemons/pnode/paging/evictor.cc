@@ -18,7 +18,9 @@ constexpr std::uint64_t kPauseNs = 100'000;  // after a batch in which nothing m
 }  // namespace
 
 std::uint64_t Program::CountedPages() const {
-  return resident_.size() + victims_.slot_count() + mover_->staging_pages() + child_filled_;
+  std::uint64_t pages = resident_.size() + victims_.slot_count() + mover_->staging_pages();
+  for (std::size_t i = 1; i < memories_.size(); ++i) pages += memories_[i]->filled;
+  return pages;
 }
 
 bool Program::WantsEviction(std::uint64_t now_ns) {

@@ -60,6 +60,8 @@ struct FaultThread::Mapped {
   Program::Parts parts;
 };
 
+FaultThread::FaultThread(PageStore& store, const Options& options) : store_(store), options_(options) {}
+
 absl::StatusOr<std::unique_ptr<FaultThread>> FaultThread::Start(const Options& options, PageStore& store, PagingEvents& events,
                                                                 const Clock& clock) {
   std::unique_ptr<FaultThread> thread(new FaultThread(store, options));

@@ -64,7 +64,7 @@ class FaultThread {
  private:
   struct Mapped;  // of one program: the memories shared with it
 
-  FaultThread(PageStore& store, const Options& options) : store_(store), options_(options) {}
+  FaultThread(PageStore& store, const Options& options);
   void Run();
   void Push(absl::AnyInvocable<void()> command);
   bool RunCommands();

@@ -170,7 +170,7 @@ Program::Served Program::AfterFailedFill(Memory& memory, PageEntry& entry, PageN
 void Program::MakeResident(Memory& memory, PageEntry& entry, PageNumber page, const PageHash* hash) {
   if (!memory.root) {
     ++memory.resident;
-    ++child_filled_;
+    ++memory.filled;
     entry.link = 0;
     return;
   }
@@ -189,6 +189,7 @@ void Program::MakeResident(Memory& memory, PageEntry& entry, PageNumber page, co
 void Program::LeaveResident(Memory& memory, PageEntry& entry) {
   if (!memory.root) {
     --memory.resident;
+    memory.filled = std::min(memory.filled, memory.resident);
     return;
   }
   if (!entry.has(PageEntry::kPinned)) policy_->OnDrop(entry.link);

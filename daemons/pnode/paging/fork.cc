@@ -70,7 +70,8 @@ bool Program::GiveToChild(Memory& child, PageNumber page, std::span<const std::b
 
 // Whether some child would read this page at the home, or is just doing so. can_push: it could be given the bytes instead.
 bool Program::ChildNeeds(PageNumber page, bool* can_push) {
-  bool needs = false;
+  bool needs = PushUnderWay(page);
+  if (needs) return true;
   for (std::size_t i = 1; i < memories_.size(); ++i) {
     if (memories_[i]->gone) continue;
     PageEntry* entry = memories_[i]->pages.Find(page);
@@ -82,12 +83,17 @@ bool Program::ChildNeeds(PageNumber page, bool* can_push) {
   return needs;
 }
 
-// Fetches the version that the children hold. The parent's next one waits in its slot until they have it. False: no buffer.
-bool Program::PostPush(PageNumber page) {
+// Even if no child waits for it any more: the home must not lose a version while it is being read.
+bool Program::PushUnderWay(PageNumber page) const {
   for (std::uint32_t index : groups_) {
     const FetchPool::Group& group = context_.fetches.group(index);
-    if (group.memory == nullptr && group.pages[0].page == page) return true;  // under way
+    if (group.memory == nullptr && group.pages[0].page == page) return true;
   }
+  return false;
+}
+
+// Fetches the version that the children hold. The parent's next one waits in its slot until they have it. False: no buffer.
+bool Program::PostPush(PageNumber page) {
   Version version;
   for (std::size_t i = 1; i < memories_.size(); ++i) {
     PageEntry* entry = memories_[i]->gone ? nullptr : memories_[i]->pages.Find(page);

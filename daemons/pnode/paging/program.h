@@ -53,6 +53,7 @@ struct Memory {
   absl::flat_hash_map<std::uint64_t, std::unique_ptr<std::byte[]>> held;
   std::uint64_t next_page = 0;  // the next page number to give out
   std::uint64_t resident = 0;   // children only; the root's are in the resident set
+  std::uint64_t filled = 0;     // of these, at most so many are not shared with the parent
   bool root = false;
   bool gone = false;
   bool changed = false;  // since the last adoption scan the map changed
@@ -189,6 +190,7 @@ class Program {
   void OnFork(Memory& parent, std::unique_ptr<FaultSource> source);
   bool GiveToChild(Memory& child, PageNumber page, std::span<const std::byte> bytes);
   bool ChildNeeds(PageNumber page, bool* can_push);
+  bool PushUnderWay(PageNumber page) const;
   bool PostPush(PageNumber page);
   void OnPushed(std::uint32_t group);
   bool live_children() const { return memories_.size() > 1; }
@@ -221,7 +223,6 @@ class Program {
   // Budget, in pages.
   std::uint64_t limit_pages_, resident_limit_;
   std::uint64_t fetching_ = 0;     // fetches that will become resident
-  std::uint64_t child_filled_ = 0; // filled into children
   bool evicting_down_ = false;     // between the high and the low mark
   std::uint64_t stuck_since_ns_ = 0;  // a fault waits at the hard cap and nothing moves; 0 = no
   bool over_budget_allowed_ = false;

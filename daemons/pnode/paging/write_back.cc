@@ -58,10 +58,8 @@ bool Program::FlushDirty(std::uint64_t now_ns) {
 }
 
 bool Program::MaySend(const VictimArea::Slot& slot) {
-  if (!live_children()) return true;
   bool can_push = false;
-  if (!ChildNeeds(slot.page, &can_push)) return true;
-  return false;
+  return (!live_children() && groups_.empty()) || !ChildNeeds(slot.page, &can_push);
 }
 
 // Slots that waited for an older write-back of their page, or for children to get the version that goes away.
@@ -73,7 +71,7 @@ void Program::RecheckBlocked() {
     const VictimArea::Slot& slot = victims_.slot(index);
     if (slot.state != SlotState::kDirty || !slot.blocked) continue;  // superseded or dropped
     bool can_push = false;
-    bool wait = victims_.HasOrphan(slot.page) || (live_children() && ChildNeeds(slot.page, &can_push));
+    bool wait = victims_.HasOrphan(slot.page) || ChildNeeds(slot.page, &can_push);
     if (!wait) {
       victims_.SetBlocked(index, false);
       continue;
