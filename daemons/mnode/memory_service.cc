@@ -56,6 +56,7 @@ MemoryService::MemoryService(fit::Shard& shard, const MemoryServiceOptions& opti
 MemoryService::~MemoryService() = default;
 
 void MemoryService::Handle(const fit::RequestView& request, fit::ReplyWriter reply) {
+  if (request.session == nullptr) return reply.Send(Code::kUnavailable);  // its endpoint went; it will come again
   const fit::Client& client = request.session->client();
   const ClientTable::Arrival arrival = clients_.Saw(client);
   if (arrival.seen == ClientTable::Seen::kIsOlder) return AnswerStale(Epoch(0), reply);
