@@ -1,6 +1,7 @@
 #include "common/fabric/queue.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
@@ -19,7 +20,7 @@ QueueBase::~QueueBase() {
 }
 
 int QueueBase::Poll(std::span<Completion> out) {
-  armed_ = false;
+  after_arm_ = std::exchange(armed_, false);
   if (end_ - begin_ < out.size()) Progress();
   const std::size_t count = std::min(out.size(), end_ - begin_);
   for (std::size_t i = 0; i < count; ++i) {

@@ -46,6 +46,7 @@ class QueueBase : public CompletionQueue {
   virtual void Wake() = 0;
 
   bool armed() const { return armed_; }
+  bool after_arm() const { return after_arm_; }  // in Progress: is this the Poll between Arm and sleep?
 
  private:
   struct Item {
@@ -63,6 +64,7 @@ class QueueBase : public CompletionQueue {
   std::size_t reserved_ = 0;  // sum of the depths of the endpoints that joined
   std::size_t orphans_ = 0;   // items whose endpoint is gone
   bool armed_ = false;
+  bool after_arm_ = false;
 };
 
 }  // namespace ashlar::fabric

@@ -75,6 +75,8 @@ void TcpQueue::Remove(TcpEndpoint& endpoint) { std::erase(timed_, &endpoint); }
 void TcpQueue::Progress() {
   if (awake_ || timer_at_ns_ != 0) DrainWakeups();
   if (!timed_.empty()) PassTime();
+  skipped_ = after_arm() && !skipped_;
+  if (skipped_) return;
   if (watched_.size() <= kDirectEndpoints && writers_ == 0) {
     // By index: an endpoint that fails takes itself out.
     for (std::size_t i = 0; i < watched_.size();) {

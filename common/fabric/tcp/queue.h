@@ -2,7 +2,9 @@
 //
 // event_fd() is an epoll with the sockets (level-triggered, so bytes not read yet keep it readable), an eventfd for
 // completions that were made while nobody polled, and a timerfd for what waits for time. With one or two endpoints Poll
-// reads the sockets directly: one system call less per message than asking epoll first.
+// reads the sockets directly: one system call less per message than asking epoll first. The Poll between Arm and sleep asks
+// no socket at all, because bytes that came meanwhile end the sleep before it begins; but never twice running, so that a
+// loop that arms before each Poll gets on as well.
 #pragma once
 
 #include <array>
@@ -53,6 +55,7 @@ class TcpQueue final : public QueueBase {
   UniqueFd epoll_;
   UniqueFd wake_;
   UniqueFd timer_;
+  bool skipped_ = false;              // the last Progress asked no socket
   bool awake_ = false;                // wake_ is readable
   std::uint64_t timer_at_ns_ = 0;     // 0 = not set
   std::size_t writers_ = 0;           // endpoints that wait to write or to connect
