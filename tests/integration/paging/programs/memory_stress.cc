@@ -58,6 +58,11 @@ struct Random {
   uint64_t Below(uint64_t n) { return Next() % n; }
 };
 
+[[noreturn]] void Die(const char* what) {
+  fprintf(stderr, "%s: %s\n", what, strerror(errno));
+  abort();
+}
+
 void Lost(const char* what, size_t page, uint64_t have, uint64_t want) {
   if (counts->lost.fetch_add(1) < 5) {
     fprintf(stderr, "LOST %s page=%zu have=%lu want=%lu\n", what, page, static_cast<unsigned long>(have),
@@ -92,8 +97,9 @@ void CommonWriter(uint8_t* region, uint32_t* shadow, size_t pages, unsigned writ
   counts->accesses.fetch_add(done);
 }
 
-// One thread alone with its region, so that it knows what each page holds through every change of the map.
-void MapChanger(size_t pages, uint64_t seed) {
+// One thread alone with its region, so that it knows what each page holds through every change of the map. With holes the
+// region is several mappings, which the kernel moves only one by one if a userfaultfd watches them: so page by page.
+void MapChanger(size_t pages, bool holes, uint64_t seed) {
   Random random{seed};
   uint8_t* region = Private(pages);
   auto* shadow = Shared<uint32_t>(pages);
@@ -121,17 +127,19 @@ void MapChanger(size_t pages, uint64_t seed) {
       }
       case 0: {  // the whole region moves
         uint8_t* place = static_cast<uint8_t*>(mmap(nullptr, pages * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-        void* moved = mremap(region, pages * kPage, pages * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, place);
-        if (moved == MAP_FAILED) {  // EFAULT: the region is more than one mapping by now
-          munmap(place, pages * kPage);
-          break;
+        size_t piece = holes ? 1 : pages;
+        for (size_t page = 0; page < pages; page += piece) {
+          void* moved = mremap(region + page * kPage, piece * kPage, piece * kPage, MREMAP_MAYMOVE | MREMAP_FIXED,
+                               place + page * kPage);
+          if (moved == MAP_FAILED) Die("mremap");
         }
-        region = static_cast<uint8_t*>(moved);
+        region = place;
         counts->remaps.fetch_add(1);
         break;
       }
       case 1:
       case 2: {  // a hole, and something new in it
+        if (!holes) break;
         munmap(region + first * kPage, count * kPage);
         void* place = mmap(region + first * kPage, count * kPage, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
@@ -159,8 +167,9 @@ void MapChanger(size_t pages, uint64_t seed) {
         break;
       }
       case 4: {  // grows in place or elsewhere, and back
+        if (holes) break;
         void* grown = mremap(region, pages * kPage, (pages + 16) * kPage, MREMAP_MAYMOVE);
-        if (grown == MAP_FAILED) break;  // EFAULT, as above
+        if (grown == MAP_FAILED) Die("mremap to grow");
         region = static_cast<uint8_t*>(grown);
         for (size_t page = pages; page < pages + 16; ++page) {
           if (*word(page) != 0) return Lost("grown", page, *word(page), 0);
@@ -278,8 +287,8 @@ int main(int argc, char** argv) {
     shadows.push_back(Shared<uint32_t>(pages));
     threads.emplace_back(CommonWriter, region, shadows[i], pages, i, seed * 1000 + i + 1);
   }
-  if (changes) threads.emplace_back(MapChanger, pages / 8, seed * 1000 + 101);
-  if (changes) threads.emplace_back(MapChanger, 256, seed * 1000 + 102);
+  if (changes) threads.emplace_back(MapChanger, pages / 8, false, seed * 1000 + 101);
+  if (changes) threads.emplace_back(MapChanger, 256, true, seed * 1000 + 102);
   if (forks) threads.emplace_back(Forker, 512, seed * 1000 + 103);
   if (churn) threads.emplace_back(ThreadChurn);
   uint64_t end_ns = NowNs() + static_cast<uint64_t>(seconds * 1e9);
