@@ -1,4 +1,4 @@
-// The little of UTF-8 that pointing into a text file takes. Internal to common/config.
+// The little of UTF-8 that pointing into a text file, and showing what others wrote, takes.
 #pragma once
 
 #include <cstddef>

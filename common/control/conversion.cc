@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "common/config/utf8.h"
 #include "common/control/error.h"
 
 namespace ashlar::control {
@@ -17,6 +18,12 @@ constexpr std::uint64_t kMaxDurationNs = static_cast<std::uint64_t>(std::numeric
 
 std::uint64_t ToNs(absl::Duration duration) {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(0, absl::ToInt64Nanoseconds(duration)));
+}
+
+// A program may call itself by any bytes; a proto string that is not UTF-8 is refused by its receiver, and one with control
+// characters by every terminal's owner.
+std::string Text(std::string_view text) {
+  return config::PrintableCharacters(text, 0, std::numeric_limits<int>::max());
 }
 
 // More than 292 years is shown as that.
@@ -67,8 +74,8 @@ void LabelsToProto(const std::string& labels, google::protobuf::RepeatedPtrField
   for (absl::string_view label : absl::StrSplit(labels, ',', absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> split = absl::StrSplit(label, absl::MaxSplits('=', 1));
     v1::Label& added = *to->Add();
-    added.set_key(std::string(split.first));
-    added.set_value(std::string(split.second));
+    added.set_key(Text({split.first.data(), split.first.size()}));
+    added.set_value(Text({split.second.data(), split.second.size()}));
   }
 }
 
@@ -79,7 +86,7 @@ std::string LabelsFromProto(const google::protobuf::RepeatedPtrField<v1::Label>&
 }
 
 void HistogramToProto(const HistogramStat& from, v1::HistogramStat* to) {
-  to->set_name(from.name);
+  to->set_name(Text(from.name));
   LabelsToProto(from.labels, to->mutable_labels());
   to->set_count(from.snapshot.count);
   to->set_sum(from.snapshot.sum);
@@ -141,25 +148,25 @@ void ToProto(const NodeStatus& from, v1::GetStatusResponse* to) {
   to->set_uptime_ns(ToNs(from.uptime));
   for (const LinkStatus& link : from.links) {
     v1::Link& added = *to->add_links();
-    added.set_peer(link.peer);
+    added.set_peer(Text(link.peer));
     added.set_backend(WireOf(kBackends, link.backend));
     added.set_state(WireOf(kLinkStates, link.state));
     added.set_in_state_ns(ToNs(link.in_state));
-    added.set_last_failure(link.last_failure);
+    added.set_last_failure(Text(link.last_failure));
     added.set_reconnects_total(link.reconnects_total);
     added.set_connection_epoch(link.connection_epoch);
   }
   for (const Usage& usage : from.usage) {
     v1::Usage& added = *to->add_usage();
-    added.set_name(usage.name);
+    added.set_name(Text(usage.name));
     added.set_used_bytes(usage.used_bytes);
     added.set_limit_bytes(usage.limit_bytes);
   }
   for (const Problem& problem : from.problems) {
     v1::Problem& added = *to->add_problems();
-    added.set_code(problem.code);
-    added.set_text(problem.text);
-    added.set_fix(problem.fix);
+    added.set_code(Text(problem.code));
+    added.set_text(Text(problem.text));
+    added.set_fix(Text(problem.fix));
   }
 }
 
@@ -186,12 +193,12 @@ absl::StatusOr<NodeStatus> FromProto(const v1::GetStatusResponse& from) {
 
 void ToProto(const ProgramInfo& from, v1::ProgramInfo* to) {
   to->set_program_id(from.program.value());
-  to->set_name(from.name);
+  to->set_name(Text(from.name));
   to->set_pid(from.pid);
   to->set_uid(from.uid);
   to->set_started_unix_ns(absl::ToUnixNanos(from.started));
   to->set_state(WireOf(kProgramStates, from.state));
-  to->set_state_reason(from.state_reason);
+  to->set_state_reason(Text(from.state_reason));
   to->set_limit_bytes(from.limit_bytes);
   to->set_resident_bytes(from.resident_bytes);
   to->set_staged_bytes(from.staged_bytes);
@@ -201,7 +208,7 @@ void ToProto(const ProgramInfo& from, v1::ProgramInfo* to) {
   for (const ChildProcess& child : from.children) {
     v1::ChildProcess& added = *to->add_children();
     added.set_pid(child.pid);
-    added.set_name(child.name);
+    added.set_name(Text(child.name));
     added.set_mode(WireOf(kChildModes, child.mode));
   }
 }
@@ -252,7 +259,7 @@ absl::StatusOr<StatList> FromProto(const v1::StatSet& from) {
 
 void ToProto(const ProgramStats& from, v1::ProgramStats* to) {
   to->set_program_id(from.program.value());
-  to->set_name(from.name);
+  to->set_name(Text(from.name));
   to->set_pid(from.pid);
   ToProto(from.stats, to->mutable_stats());
 }

@@ -20,6 +20,14 @@ absl::StatusCode CodeOf(grpc::StatusCode code) {
   return static_cast<absl::StatusCode>(number);
 }
 
+// "failed to connect to all addresses; last error: UNKNOWN: ipv4:…: … Connection refused" → "can't connect: Connection refused".
+std::string Words(const grpc::Status& status) {
+  const std::string& words = status.error_message();
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE || words.rfind("failed to connect", 0) != 0) return words;
+  const std::size_t last = words.rfind(": ");
+  return last == words.npos ? words : "can't connect: " + words.substr(last + 2);
+}
+
 }  // namespace
 
 grpc::Status ToGrpc(const absl::Status& status) {
@@ -39,7 +47,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
 absl::Status FromGrpc(const grpc::Status& status, std::string_view whom) {
   if (status.ok()) return absl::OkStatus();
   absl::Status result(CodeOf(status.error_code()),
-                      absl::StrCat(absl::string_view(whom.data(), whom.size()), ": ", status.error_message()));
+                      absl::StrCat(absl::string_view(whom.data(), whom.size()), ": ", Words(status)));
   v1::ErrorStatus details;
   if (!details.ParseFromString(status.error_details())) return result;
   for (const v1::ErrorDetail& detail : details.details()) {

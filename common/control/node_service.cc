@@ -6,6 +6,20 @@
 #include "common/control/conversion.h"
 
 namespace ashlar::control {
+namespace {
+
+// Said here, once, rather than in each daemon: a node whose link is not up can't do its work.
+void AddLinkProblems(NodeStatus& status) {
+  for (const LinkStatus& link : status.links) {
+    if (link.state == fit::LinkState::kUp) continue;
+    const std::string why = link.last_failure.empty() ? "not connected yet" : link.last_failure;
+    status.problems.push_back({.code = "LINK-DOWN",
+                               .text = absl::StrCat(status.node.id, " has no data path to ", link.peer, ": ", why),
+                               .fix = absl::StrCat("start ", link.peer, ", or see `ashlar status ", link.peer, "`")});
+  }
+}
+
+}  // namespace
 
 grpc::Status NodeService::Describe(grpc::ServerContext* context, const v1::DescribeRequest*, v1::DescribeResponse* response) {
   return Serve(*context, [&] {
@@ -22,6 +36,7 @@ grpc::Status NodeService::GetStatus(grpc::ServerContext* context, const v1::GetS
     status.node = state_.identity;
     status.health = state_.health;
     status.uptime = absl::Nanoseconds(static_cast<std::int64_t>(MonotonicNs() - state_.started_ns));
+    AddLinkProblems(status);
     ToProto(status, response);
     return absl::OkStatus();
   });

@@ -86,6 +86,29 @@ TEST(ControlServer, StatusHasItsOwnIdentityHealthAndUptimeAndTheSourcesRest) {
   EXPECT_EQ(client->GetStatus(kTimeout)->health, Health::kReady);
 }
 
+TEST(ControlServer, ALinkThatIsNotUpIsAProblemWithAFix) {
+  auto server = StartServer("p1", {.status = [] {
+                              return NodeStatus{.links = {{.peer = "m1", .state = fit::LinkState::kUp},
+                                                          {.peer = "m2", .state = fit::LinkState::kBackOff, .last_failure = "refused"}}};
+                            }});
+  const auto status = ControlClient::Create(server->address())->GetStatus(kTimeout);
+  ASSERT_TRUE(status.ok()) << status.status();
+  ASSERT_EQ(status->problems.size(), 1u);
+  EXPECT_EQ(status->problems[0].code, "LINK-DOWN");
+  EXPECT_EQ(status->problems[0].text, "p1 has no data path to m2: refused");
+  EXPECT_FALSE(status->problems[0].fix.empty());
+}
+
+TEST(ControlServer, AProgramWithAnyBytesInItsNameIsListed) {
+  auto server = StartServer("p1", {.programs = [](bool) {
+                              return std::vector<ProgramInfo>{{.name = "a\xff\x1b[31m\nb", .children = {{.name = "\xc3"}}}};
+                            }});
+  const auto programs = ControlClient::Create(server->address())->ListPrograms(false, kTimeout);
+  ASSERT_TRUE(programs.ok()) << programs.status();
+  EXPECT_EQ(programs->at(0).name, "a??[31m?b");
+  EXPECT_EQ(programs->at(0).children.at(0).name, "?");
+}
+
 TEST(ControlServer, StatsComeFromEverySourceAndPerProgram) {
   ControlSources sources;
   sources.node_stats = {[](StatList& stats) { stats.Add("pool_used_bytes", 7); },
