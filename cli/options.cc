@@ -1,0 +1,141 @@
+#include "cli/options.h"
+
+#include <cstdlib>
+#include <sstream>
+
+#include <CLI/CLI.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/config/exit_code.h"
+#include "common/config/nearest.h"
+#include "common/config/units.h"
+
+namespace ashlar::cli {
+namespace {
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  ashlar status                      is every node up; what is wrong and how to fix it\n"
+    "  ashlar ps                          programs on remote memory\n"
+    "  ashlar stats p1                    faults, pages, latencies of one node and its programs\n"
+    "  ashlar stats --json word_count     of one program, for a script\n"
+    "  ashlar topology check lab.yaml     every fault of a topology file\n"
+    "The topology is --topology FILE, else $ASHLAR_TOPOLOGY, ~/.config/ashlar/topology.yaml, /etc/ashlar/topology.yaml.\n"
+    "Exit codes: 0 ok, 1 the asked-for state is bad, 64 usage, 69 a node is away, 78 config.";
+
+// CLI11 parses into these.
+struct Raw {
+  Options options;
+  std::string timeout = "2s";
+};
+
+struct Grammar {
+  CLI::App app{"Watch and use an Ashlar cluster: unmodified programs on remote memory.", "ashlar"};
+  CLI::App* status = nullptr;
+  CLI::App* ps = nullptr;
+  CLI::App* stats = nullptr;
+  CLI::App* topology = nullptr;
+  CLI::App* topology_check = nullptr;
+  CLI::App* version = nullptr;
+};
+
+void Describe(Raw& raw, Grammar& grammar) {
+  CLI::App& app = grammar.app;
+  Options& options = raw.options;
+  app.require_subcommand(1);
+  app.footer(kExamples);
+  app.set_version_flag("--version", "ashlar " ASHLAR_VERSION, "Print the version and exit");
+  app.add_option("--topology", options.common.topology, "The cluster's topology file")->type_name("FILE");
+  app.add_flag("--json", options.common.json, "One JSON object with a \"schema\", for programs");
+  app.add_option("--timeout", raw.timeout, "How long a node may take to answer: 500ms, 2s")->capture_default_str()->type_name("TIME");
+
+  grammar.status = app.add_subcommand("status", "Is the cluster well: a line per node, a line per problem with its fix");
+  grammar.status->add_option("NODE", options.target, "Only this node, and its links");
+  grammar.ps = app.add_subcommand("ps", "Programs on remote memory");
+  grammar.ps->add_flag("-a,--all", options.all, "Also those that ended");
+  grammar.stats = app.add_subcommand("stats", "Counters and latencies of nodes and programs");
+  grammar.stats->add_option("TARGET", options.target, "A node's id, or a program's name or pid (default: everything)");
+  grammar.stats->add_flag("-a,--all", options.all, "Also what is 0");
+  grammar.topology = app.add_subcommand("topology", "Work on a topology file");
+  grammar.topology->require_subcommand(1);
+  grammar.topology_check = grammar.topology->add_subcommand("check", "Show every fault of FILE, change nothing");
+  grammar.topology_check->add_option("FILE", options.target, "A topology file")->required();
+  grammar.version = app.add_subcommand("version", "Print the version");
+  grammar.status->footer("Examples:\n  ashlar status\n  ashlar status m1 --json\nExit code 1 unless every node asked is ready and has no problem.");
+  grammar.ps->footer("Examples:\n  ashlar ps\n  ashlar ps -a --json\nLIMIT bounds RESIDENT + STAGED on the pnode; REMOTE lies on memory nodes.");
+  grammar.stats->footer("Examples:\n  ashlar stats\n  ashlar stats m1\n  ashlar stats word_count --all\n  ashlar stats 4711 --json");
+  grammar.topology_check->footer("Example:\n  ashlar topology check /etc/ashlar/topology.yaml\nExit code 78 if there is a fault.");
+  for (CLI::App* verb : {grammar.status, grammar.ps, grammar.stats, grammar.topology, grammar.topology_check, grammar.version}) {
+    verb->fallthrough();  // --json and the like may stand behind the verb, too
+  }
+}
+
+Verb VerbOf(const Grammar& grammar) {
+  if (grammar.status->parsed()) return Verb::kStatus;
+  if (grammar.ps->parsed()) return Verb::kPs;
+  if (grammar.stats->parsed()) return Verb::kStats;
+  if (grammar.topology_check->parsed()) return Verb::kTopologyCheck;
+  if (grammar.version->parsed()) return Verb::kVersion;
+  return Verb::kNone;
+}
+
+Outcome UsageError(const std::string& words) {
+  return {.exit_code = config::kExitUsage, .out = "", .err = absl::StrCat("ashlar: ", words, "; see `ashlar --help`\n")};
+}
+
+// "stauts" → did you mean "status"? Also one level down.
+std::optional<Outcome> UnknownVerb(const CLI::App& app) {
+  const CLI::App* parsed = &app;
+  while (!parsed->get_subcommands().empty()) parsed = parsed->get_subcommands().front();
+  std::vector<std::string> names;
+  for (const CLI::App* verb : parsed->get_subcommands([](const CLI::App*) { return true; })) names.push_back(verb->get_name());
+  if (names.empty()) return std::nullopt;
+  for (const std::string& word : app.remaining(/*recurse=*/true)) {
+    if (absl::StartsWith(word, "-")) continue;
+    const std::string_view nearest = config::NearestWord(word, {names.begin(), names.end()});
+    const std::string hint = nearest.empty() ? absl::StrCat("; verbs: ", absl::StrJoin(names, ", "))
+                                             : absl::StrCat("; did you mean \"", absl::string_view(nearest.data(), nearest.size()), "\"?");
+    return UsageError(absl::StrCat("there is no verb \"", Printable(word), "\"", hint));
+  }
+  return std::nullopt;
+}
+
+Outcome OutcomeOf(const CLI::App& app, const CLI::ParseError& error) {
+  std::ostringstream out;
+  std::ostringstream err;
+  const int code = app.exit(error, out, err);
+  if (code == 0) return {.exit_code = 0, .out = out.str(), .err = ""};  // --help, --version
+  if (std::optional<Outcome> unknown = UnknownVerb(app)) return *unknown;
+  return UsageError(Printable(error.what()));
+}
+
+}  // namespace
+
+ParsedOptions ParseOptions(const std::vector<std::string>& arguments, bool terminal) {
+  Raw raw;
+  Grammar grammar;
+  Describe(raw, grammar);
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 takes them
+  ParsedOptions parsed;
+  try {
+    grammar.app.parse(reversed);
+  } catch (const CLI::ParseError& error) {
+    parsed.outcome = OutcomeOf(grammar.app, error);
+    return parsed;
+  }
+  parsed.options = raw.options;
+  parsed.options.verb = VerbOf(grammar);
+  const absl::StatusOr<absl::Duration> timeout = config::ParseDuration(raw.timeout);
+  if (!timeout.ok() || *timeout <= absl::ZeroDuration() || *timeout > absl::Hours(1)) {
+    parsed.outcome = UsageError(absl::StrCat("--timeout: ", timeout.ok() ? "must be between 1ms and 1h" : timeout.status().message()));
+    return parsed;
+  }
+  parsed.options.common.timeout = *timeout;
+  const char* no_color = std::getenv("NO_COLOR");
+  parsed.options.common.style.color = terminal && (no_color == nullptr || *no_color == '\0');
+  return parsed;
+}
+
+}  // namespace ashlar::cli

@@ -1,0 +1,48 @@
+// What the command line says, parsed; and what a verb hands back. Threads: values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "cli/table.h"
+
+namespace ashlar::cli {
+
+// How a verb ended: data for stdout, words for stderr.
+struct Outcome {
+  int exit_code = 0;
+  std::string out;
+  std::string err;
+};
+
+// An asked-for state is bad: a node is away or has a problem.
+inline constexpr int kExitBadState = 1;
+
+struct CommonOptions {
+  std::string topology;  // --topology; empty: the places of topology_lookup.h
+  bool json = false;
+  absl::Duration timeout = absl::Seconds(2);  // per question to a node; all nodes are asked at once
+  Style style;
+};
+
+enum class Verb { kNone, kStatus, kPs, kStats, kTopologyCheck, kVersion };
+
+struct Options {
+  Verb verb = Verb::kNone;
+  CommonOptions common;
+  std::string target;  // status: a node; stats: a node, a pid or a program's name; topology check: a file
+  bool all = false;    // ps: also the ended ones; stats: also what is 0
+};
+
+// Either options, or how to end at once (--help, --version, a mistake). `terminal`: stdout is one.
+struct ParsedOptions {
+  Options options;
+  std::optional<Outcome> outcome;
+};
+ParsedOptions ParseOptions(const std::vector<std::string>& arguments, bool terminal);
+
+}  // namespace ashlar::cli
