@@ -81,7 +81,7 @@ class FabricPair {
   template <typename Function>
   void Take(Function ended) {
     fabric::Completion batch[32];
-    int count = queue_->Poll(batch);
+    int count = 0;
     while (count == 0) {
       if (wait_ == Wait::kBlocking) Sleep(*queue_, [&] { return (count = queue_->Poll(batch)) > 0; });
       if (count == 0) count = queue_->Poll(batch);
