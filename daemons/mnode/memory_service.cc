@@ -19,6 +19,7 @@ constexpr std::uint64_t kTickNs = 1'000'000'000;
 // New extents per call: each may cost 4 MiB of memset on this thread (about 1 ms); the pnode asks again for the rest.
 constexpr std::uint32_t kMaxNewExtents = 8;
 constexpr std::uint32_t kMaxExtentsPerCall = 64;
+constexpr std::size_t kMaxSpaces = 65536;  // then kExhausted
 constexpr std::uint8_t kFullWriteBatches = 6;  // that a pnode may have under way: its FIT bulk slots less two
 constexpr std::uint32_t kLevelHome = 0, kLevelDisk = 2;
 constexpr std::uint32_t kAllLayers = 0xFF;
@@ -114,6 +115,7 @@ void MemoryService::MapExtents(const fit::RequestView& request, fit::ReplyWriter
   Space* space = spaces_->Find(id);
   if (space == nullptr) {
     if (ask.extents > 0 || spaces_->Ended(id)) return reply.Send(Code::kNotFound);
+    if (spaces_->size() >= kMaxSpaces) return reply.Send(Code::kExhausted, 0, 0, HintsNow(1000));
     const fit::Client& client = request.session->client();
     space = &spaces_->Create(id, {client.node, client.incarnation}, epoch);
     spaces_count_.Add();

@@ -54,9 +54,10 @@ bool RemotePageStore::MapForWriteBack(WriteBackOp& op) {
   bool all = true;
   for (std::size_t i = 0; i < op.count; ++i) {
     const RemoteExtent* extent = op.space->Find(op.pages[i].page);
-    if (extent != nullptr && !extent->unmapping) continue;
+    const std::uint64_t number = ExtentOf(op.pages[i].page);
+    if (extent != nullptr && !extent->unmapping && !op.space->make_wanted.contains(number)) continue;
     all = false;
-    if (extent == nullptr) op.space->make_wanted.insert(ExtentOf(op.pages[i].page));
+    if (extent == nullptr) op.space->make_wanted.insert(number);
   }
   return all;
 }
@@ -112,8 +113,7 @@ void RemotePageStore::WriteBackDone(WriteBackOp& op, const fit::CallResult& resu
       break;
     case Code::kMalformed:  // an extent that we think is there is not
       why = absl::UnavailableError(absl::StrCat("memory node ", options_.home, " refused a write-back as malformed"));
-      for (std::size_t i = 0; i < op.count; ++i)
-        if (RemoteExtent* extent = op.space->Find(op.pages[i].page)) extent->window_epoch = 0;
+      for (std::size_t i = 0; i < op.count; ++i) op.space->make_wanted.insert(ExtentOf(op.pages[i].page));
       if (trouble_log_.Allow(Now()))
         log::Error("page store: write-back refused as malformed, a bug here or there home={} space={} left_out={}", options_.home,
                    op.space->id.value(), trouble_log_.TakeLeftOut());
