@@ -12,10 +12,8 @@
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "common/base/ids.h"
 #include "common/base/unique_fd.h"
 #include "common/telemetry/counter.h"
@@ -30,12 +28,16 @@ struct AddressRange {
 
 // One thread that waits to exit. The thread goes on when Continue is called or the ticket is destroyed, whichever comes
 // first, so it can't be lost. Continue never blocks: the owner of the pages may call it.
+//
+// If a page that the guard must read to find the rest (the list of robust mutexes) was away, Continue leads back to the
+// hook instead, with a ticket that names more; pages of the earlier ticket stay needed.
 class ExitTicket {
  public:
   struct Listener;  // shared, so that the descriptor outlives all tickets
 
+  // `complete`: ranges() is all there is to find.
   ExitTicket(std::shared_ptr<Listener> listener, std::uint64_t id, SpaceId space, pid_t pid, pid_t tid,
-             std::vector<AddressRange> ranges);
+             std::vector<AddressRange> ranges, bool complete);
   ExitTicket(ExitTicket&&) noexcept = default;
   ExitTicket& operator=(ExitTicket&&) = delete;
   ~ExitTicket() { Continue(); }
@@ -57,11 +59,12 @@ class ExitTicket {
   pid_t pid_;
   pid_t tid_;
   std::vector<AddressRange> ranges_;
+  bool complete_;
 };
 constexpr std::size_t kMaxExitRanges = 64;
 
-// Called on the guard's thread for each exiting thread. Keep the ticket until the pages are there, or drop it at once
-// for a process whose pages are all local.
+// Called on the guard's thread for each exiting thread, now and then twice. Keep the ticket until the pages are there, or
+// drop it at once for a process whose pages are all local.
 using ThreadExitHook = absl::AnyInvocable<void(ExitTicket ticket)>;
 
 class Guard {
@@ -76,22 +79,26 @@ class Guard {
   void AddStats(StatList* stats) const;
 
  private:
-  explicit Guard(ThreadExitHook hook) : hook_(std::move(hook)) {}
+  struct Again;  // a thread to look at once more
+  struct Inbox;  // what other threads leave for the guard's
+
+  explicit Guard(ThreadExitHook hook);
   void Run();
   void TakeNew();
-  void Answer(const std::shared_ptr<ExitTicket::Listener>& listener);
+  void Receive(const std::shared_ptr<ExitTicket::Listener>& listener);
+  void Look(const std::shared_ptr<ExitTicket::Listener>& listener, std::uint64_t id, pid_t tid,
+            std::size_t ranges_before);
+  friend class ExitTicket;
 
   ThreadExitHook hook_;
   UniqueFd epoll_fd_;
-  UniqueFd wake_fd_;
-  absl::Mutex mutex_;  // leaf
-  std::vector<std::shared_ptr<ExitTicket::Listener>> added_ ABSL_GUARDED_BY(mutex_);
-  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<Inbox> inbox_;  // tickets may outlive the guard
   std::vector<std::shared_ptr<ExitTicket::Listener>> listeners_;  // only the guard's thread
   Counter listener_count_;
   Counter thread_exits_;
   Counter gone_;         // the thread was killed while it waited
-  Counter list_unread_;  // a robust list was away at that moment: what it links to is not in ranges()
+  Counter looked_again_;
+  Counter list_unread_;  // a robust list points where nothing is: what it links to is not in ranges()
   std::thread thread_;
 };
 

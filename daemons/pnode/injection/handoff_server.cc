@@ -162,7 +162,10 @@ void HandoffServer::Receive(Connection& connection) {
   const bool hung_up = absl::IsUnavailable(status);
   if (!hung_up) {
     malformed_.Add();
-    log::Warn("handoff: connection dropped uid={} pid={} why={}", connection.peer.uid, connection.peer.pid, status);
+    if (malformed_lines_.Allow(MonotonicNs())) {
+      log::Warn("handoff: connection dropped uid={} pid={} why={} left_out={}", connection.peer.uid,
+                connection.peer.pid, status, malformed_lines_.TakeLeftOut());
+    }
   }
   switch (connection.step) {
     case HandoffStep::kConnected:

@@ -25,6 +25,7 @@
 #include "common/base/ids.h"
 #include "common/base/unique_fd.h"
 #include "common/telemetry/counter.h"
+#include "common/telemetry/log.h"
 #include "common/telemetry/stat_list.h"
 #include "daemons/pnode/injection/injector.h"
 #include "daemons/pnode/injection/process_tree.h"
@@ -142,6 +143,7 @@ class HandoffServer {
   UniqueFd wake_fd_;
   UniqueFd device_;
   std::vector<std::unique_ptr<Connection>> connections_;  // only the handoff thread
+  log::RateLimit malformed_lines_;
   std::uint64_t looked_ns_ = 0;                           // at the children
 
   mutable absl::Mutex mutex_;  // leaf
