@@ -31,7 +31,8 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Create(Shard& shard, con
 
 ConnectionImpl::ConnectionImpl(ShardImpl& shard, const ConnectionOptions& options, LinkOpener& opener,
                                ConnectionEvents* events, std::shared_ptr<Arena> in, std::shared_ptr<Arena> out)
-    : shard_(shard), options_(options), opener_(opener), events_(events), in_(std::move(in)), out_(std::move(out)),
+    : shard_(shard), options_(options), opener_(opener), events_(events),
+      journal_(options.peer, shard.device().backend(), shard.now_ns()), in_(std::move(in)), out_(std::move(out)),
       retry_([this] { Open(); }), self_(std::make_shared<ConnectionImpl*>(this)),
       slots_(options.slots, options.bulk_slots, MonotonicNs()) {}
 
@@ -49,8 +50,13 @@ ConnectionImpl::~ConnectionImpl() {
                calls_.in_use(), reads_.in_use());
 }
 
+void ConnectionImpl::Enter(LinkState state) {
+  state_ = state;
+  journal_.Enter(state, grant_.connection_epoch, shard_.now_ns());
+}
+
 void ConnectionImpl::Open() {
-  state_ = LinkState::kOpening;
+  Enter(LinkState::kOpening);
   std::uint64_t attempt = ++attempt_;
   shard_.wheel().Arm(retry_, shard_.now_ns() + kGrantTimeoutNs);
   opener_.OpenLink([self = self_, queue = shard_.submit_queue(), attempt](absl::StatusOr<LinkGrant> grant) {
@@ -88,7 +94,7 @@ absl::Status ConnectionImpl::Connect() {
   ASHLAR_ASSIGN_OR_RETURN(auto endpoint, shard_.device().Connect(grant_.address, shard_.domain(), shard_.queue(),
                                                                  Link::EndpointOptionsFor(link_options),
                                                                  std::as_bytes(std::span(&hello_, 1)), kConnectTimeoutNs));
-  state_ = LinkState::kConnecting;
+  Enter(LinkState::kConnecting);
   was_up_ = false;
   link_ = std::make_unique<Link>(shard_, link_options, std::move(endpoint), in_, *this, counters_);
   link_->Begin();
@@ -101,7 +107,7 @@ absl::Status ConnectionImpl::OnConnected(std::span<const std::byte> peer_hello) 
 
 void ConnectionImpl::OnUp() {
   const wire::ArenaShape& peer = link_->peer_shape();
-  state_ = LinkState::kUp;
+  Enter(LinkState::kUp);
   was_up_ = true;
   up_since_ns_ = shard_.now_ns();
   up_.Set(1);
@@ -141,7 +147,8 @@ void ConnectionImpl::OnRetired(const WorkTag& tag, bool succeeded) {
 }
 
 void ConnectionImpl::OnFailed(const absl::Status& reason) {
-  state_ = LinkState::kDraining;
+  journal_.Failed(reason.ToString());
+  Enter(LinkState::kDraining);
   up_.Set(0);
   if (log_limit_.Allow(shard_.now_ns()))
     log::Warn("fit: link lost peer={} address={} reason={} left_out={}", options_.peer, grant_.address, reason, log_limit_.TakeLeftOut());
@@ -167,9 +174,10 @@ void ConnectionImpl::OnGone() {
 }
 
 void ConnectionImpl::BackOff(const absl::Status& reason) {
+  if (!reason.ok()) journal_.Failed(reason.ToString());
   if (!reason.ok() && log_limit_.Allow(shard_.now_ns()))
     log::Warn("fit: cannot connect peer={} reason={} left_out={}", options_.peer, reason, log_limit_.TakeLeftOut());
-  state_ = LinkState::kBackOff;
+  Enter(LinkState::kBackOff);
   std::uint32_t random;
   FillRandom(std::as_writable_bytes(std::span(&random, 1)));
   shard_.wheel().Arm(retry_, shard_.now_ns() + BackOffNs(failures_++, random));

@@ -10,6 +10,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "common/fit/call.h"
+#include "common/fit/link_report.h"
 #include "common/fit/shard.h"
 
 namespace ashlar::fit {
@@ -51,8 +52,6 @@ class ConnectionEvents {
   virtual void OnDown(const absl::Status& reason) = 0;  // once per loss; reconnecting goes on by itself
 };
 
-enum class LinkState : std::uint8_t { kOpening, kConnecting, kUp, kDraining, kBackOff };
-
 class Connection {
  public:
   static absl::StatusOr<std::unique_ptr<Connection>> Create(Shard& shard, const ConnectionOptions& options,
@@ -73,6 +72,7 @@ class Connection {
   virtual void Cancel(PendingCall& call) = 0;
 
   virtual LinkState state() const = 0;
+  virtual LinkReport report() const = 0;  // any thread
   virtual std::uint64_t connection_epoch() const = 0;  // of the endpoint in use; 0 = none
   virtual Incarnation server_incarnation() const = 0;  // last known
   virtual void CollectStats(StatList& stats) const = 0;  // any thread; label peer=

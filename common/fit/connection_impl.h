@@ -30,6 +30,7 @@ class ConnectionImpl final : public Connection, public LinkOwner {
   std::uint64_t connection_epoch() const override { return state_ == LinkState::kUp ? grant_.connection_epoch : 0; }
   Incarnation server_incarnation() const override { return incarnation_; }
   void CollectStats(StatList& stats) const override;
+  LinkReport report() const override { return journal_.Read(); }
 
  private:
   // LinkOwner
@@ -42,6 +43,7 @@ class ConnectionImpl final : public Connection, public LinkOwner {
   void OnGone() override;
 
   // The link's life.
+  void Enter(LinkState state);
   void OnGrant(std::uint64_t attempt, absl::StatusOr<LinkGrant> grant);
   absl::Status Connect();
   void BackOff(const absl::Status& reason);
@@ -79,6 +81,7 @@ class ConnectionImpl final : public Connection, public LinkOwner {
   ConnectionEvents* const events_;
 
   LinkState state_ = LinkState::kBackOff;
+  LinkJournal journal_;
   std::shared_ptr<Arena> in_, out_;
   std::unique_ptr<Link> link_;
   LinkGrant grant_;

@@ -142,6 +142,7 @@ class Connection : public fit::Connection {
     for (std::size_t i = 0; i < calls.size(); ++i)
       if (calls[i].call == &call) return Finish(i, {.status = absl::CancelledError("cancelled"), .code = fit::Code::kUnavailable});
   }
+  fit::LinkReport report() const override { return {.peer = "fake", .state = state()}; }
   fit::LinkState state() const override { return up ? fit::LinkState::kUp : fit::LinkState::kBackOff; }
   std::uint64_t connection_epoch() const override { return up ? epoch : 0; }
   Incarnation server_incarnation() const override { return incarnation; }
