@@ -40,7 +40,7 @@ class PagedProgram : private PagingEvents {
  private:
   PagedProgram() = default;
   void KillProgram(SpaceId space, std::string_view reason) override;
-  void OnChildSeen(SpaceId) override {}
+  void OnChildSeen(SpaceId, int) override {}
   void OnHolding(SpaceId, bool, std::string_view) override {}
   void OnEnded(SpaceId space) override;
 

@@ -20,7 +20,7 @@ void AddPages(std::vector<AddressRange>& ranges, std::uint64_t begin, std::uint6
   if (begin >= kUserEnd || size > kUserEnd - begin || ranges.size() == kMaxExitRanges) return;
   const AddressRange pages{PageOf(begin), PageOf(begin + size - 1) + kPageBytes};
   for (const AddressRange& range : ranges) {
-    if (range.begin <= pages.begin && pages.end <= range.end) return;
+    if (range.start <= pages.start && pages.end <= range.end) return;
   }
   ranges.push_back(pages);
 }

@@ -18,13 +18,9 @@
 #include "common/base/unique_fd.h"
 #include "common/telemetry/counter.h"
 #include "common/telemetry/stat_list.h"
+#include "daemons/pnode/injection/address_range.h"
 
 namespace ashlar::pnode {
-
-struct AddressRange {
-  std::uint64_t begin = 0;  // page-aligned
-  std::uint64_t end = 0;
-};
 
 // One thread that waits to exit. The thread goes on when Continue is called or the ticket is destroyed, whichever comes
 // first, so it can't be lost. Continue never blocks: the owner of the pages may call it.

@@ -15,6 +15,7 @@
 namespace ashlar::pnode {
 namespace {
 
+constexpr unsigned long kForkedWithoutExec = 0x40;  // PF_FORKNOEXEC, include/linux/sched.h
 constexpr std::size_t kMaxProcesses = 65536;  // a tree that grows while it is walked ends somewhere
 
 std::optional<ProcessInfo> ReadProcess(pid_t pid) {
@@ -49,9 +50,11 @@ bool ParseProcStat(const std::string& line, ProcessInfo* process) {
   if (!(head >> process->pid) || !(tail >> state >> process->parent)) return false;
   process->name = line.substr(open + 1, close - open - 1);
   std::string skipped;
+  unsigned long flags = 0;
   for (int field = 5; field < 22; ++field) {
-    if (!(tail >> skipped)) return false;
+    if (!(field == 9 ? tail >> flags : tail >> skipped)) return false;
   }
+  process->executed = (flags & kForkedWithoutExec) == 0;
   return static_cast<bool>(tail >> process->start_ticks);
 }
 

@@ -15,6 +15,7 @@ struct ProcessInfo {
   pid_t parent = 0;
   std::uint64_t start_ticks = 0;  // since boot; with the pid it names one process for ever
   std::string name;               // comm
+  bool executed = false;          // it has called exec since it was forked: its memory is new
 };
 
 // All live descendants of `root`, parents before children; not `root` itself. A snapshot: the tree may change meanwhile.
@@ -26,7 +27,7 @@ pid_t ProcessOfThread(pid_t tid);
 // SIGKILLs `process` if it is still the same one.
 void KillProcess(const ProcessInfo& process);
 
-// Fields 1–4 and 22 of a /proc/PID/stat line; false if it is not one. The name may hold spaces and parentheses.
+// Fields 1–4, 9 and 22 of a /proc/PID/stat line; false if it is not one. The name may hold spaces and parentheses.
 bool ParseProcStat(const std::string& line, ProcessInfo* process);
 
 }  // namespace ashlar::pnode

@@ -11,16 +11,10 @@
 #include <vector>
 
 #include "common/base/ids.h"
+#include "daemons/pnode/injection/address_range.h"
 #include "daemons/pnode/paging/stream_detector.h"
 
 namespace ashlar::pnode {
-
-struct AddressRange {
-  std::uint64_t start = 0;
-  std::uint64_t end = 0;  // one past the last
-  std::uint64_t size() const { return end - start; }
-  friend bool operator==(const AddressRange&, const AddressRange&) = default;
-};
 
 struct PageRange {
   PageNumber first;

@@ -40,7 +40,7 @@ void Program::OnFork(Memory& parent, std::unique_ptr<FaultSource> source) {
                     : std::span<const std::byte>(parent.held.at(page.value()).get(), kPageBytes);
     GiveToChild(child, page, bytes);
   });
-  context_.events.OnChildSeen(config_.space);
+  context_.events.OnChildSeen(config_.space, child.source->fd());
 }
 
 // The page's bytes become the child's own: in its memory if the kernel takes them now, else in a held buffer. The entry is

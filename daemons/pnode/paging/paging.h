@@ -29,8 +29,9 @@ class PagingEvents {
   // SIGKILL every process of the program. Its faults are not served any more: they wait until it is dead, because a
   // missing page must never become zeros. Called once.
   virtual void KillProgram(SpaceId space, std::string_view reason) = 0;
-  // A fork was seen: the child reads right bytes from now on, cannot be evicted, and is counted.
-  virtual void OnChildSeen(SpaceId space) = 0;
+  // A fork was seen: the child reads right bytes from now on, cannot be evicted, and is counted. `uffd` is its
+  // userfaultfd, to be duplicated for a second holder: with the last one gone its missing pages would read as zeros.
+  virtual void OnChildSeen(SpaceId space, int uffd) = 0;
   // The memory is out of reach for longer than give_up (policy hold), or in reach again.
   virtual void OnHolding(SpaceId space, bool holding, std::string_view reason) = 0;
   // All processes are gone, the space is destroyed at its home, and all its memory is free again.
