@@ -60,6 +60,10 @@ class MemoryService : public fit::Handler, private BatchOwner {
   void OnClientDown(const fit::Client& client) override;
 
   void CollectStats(StatList& stats) const;  // any thread
+  struct Usage {
+    std::uint64_t used_bytes = 0, pool_bytes = 0;
+  };
+  Usage usage() const { return {pool_->extents_used().value() * kExtentBytes, pool_->extent_count() * kExtentBytes}; }  // any thread
 
  private:
   // A write-back whose pages are on their way to the snode; one per batch buffer.

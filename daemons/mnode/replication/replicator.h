@@ -67,6 +67,7 @@ class Replicator : public fit::ConnectionEvents {
   void LeaveSpace(SpaceId space);
 
   bool link_up() const { return link_up_.value() != 0; }
+  fit::LinkReport link_report() const { return connection_->report(); }  // any thread, after Attach
   SlotState StateOf(SpaceId space) const;  // kEmpty if it was never added
   void CollectStats(StatList& stats) const;  // any thread
 

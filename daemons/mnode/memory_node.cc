@@ -1,0 +1,107 @@
+#include "daemons/mnode/memory_node.h"
+
+#include <pthread.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/control/node_facts.h"
+#include "common/fabric/tcp/device.h"
+
+namespace ashlar::mnode {
+namespace {
+
+std::uint64_t Ns(absl::Duration duration) { return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration)); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MemoryNode>> MemoryNode::Start(service::DaemonContext& context) {
+  std::unique_ptr<MemoryNode> node(new MemoryNode);
+  ASHLAR_RETURN_IF_ERROR(node->BuildDataPath(context));
+  ASHLAR_RETURN_IF_ERROR(node->BuildControlPath(context));
+  node->watchdog_ = std::make_unique<service::Watchdog>();
+  node->data_thread_ = std::thread([raw = node.get()] {
+    ::pthread_setname_np(::pthread_self(), "ashlar-mnode");
+    raw->shard_->Run([raw] { raw->watchdog_->Feed(); });
+  });
+  node->control_->SetHealth(control::Health::kReady);
+  return node;
+}
+
+MemoryNode::~MemoryNode() {
+  if (control_ != nullptr) {
+    control_->SetHealth(control::Health::kStopping);
+    control_->Stop(absl::Seconds(1));
+  }
+  if (data_thread_.joinable()) {
+    shard_->Stop();
+    data_thread_.join();
+  }
+  control_.reset();  // its sources look into what is destroyed next
+  server_.reset();
+}
+
+absl::Status MemoryNode::BuildDataPath(service::DaemonContext& context) {
+  const config::Defaults& defaults = context.topology.defaults;
+  device_ = fabric::OpenTcpDevice();
+  ASHLAR_ASSIGN_OR_RETURN(shard_, fit::Shard::Create(*device_, {.node = context.node.node_id, .incarnation = context.incarnation}));
+  MemoryServiceOptions options;
+  options.incarnation = context.incarnation;
+  options.pool_bytes = context.node.pool_bytes;
+  options.huge_pages = context.node.huge_pages == config::HugePages::kTry ? Mapping::HugePages::kTry : Mapping::HugePages::kNo;
+  options.replicas = static_cast<std::uint32_t>(defaults.replicas);
+  options.absent_ns = 2 * Ns(defaults.timeouts.give_up);
+  if (defaults.replicas > 0) {
+    snode_ = context.topology.NodesOf(config::NodeRole::kSnode).front();
+    options.replicator.snode = snode_->id;
+  }
+  ASHLAR_ASSIGN_OR_RETURN(memory_, MemoryService::Create(*shard_, options));
+  ASHLAR_ASSIGN_OR_RETURN(server_, fit::Server::Create(*shard_, {.address = context.node.fabric.front().address.ToString()}, *memory_));
+  if (snode_ == nullptr) return absl::OkStatus();
+  openers_ = control::LinkOpeners::Create();
+  snode_opener_ = openers_->For({.client_node = context.node.node_id,
+                                 .client_incarnation = context.incarnation,
+                                 .peer = snode_->id,
+                                 .server_node = snode_->node_id,
+                                 .control_address = snode_->control.ToString()});
+  ASHLAR_ASSIGN_OR_RETURN(auto connection, fit::Connection::Create(*shard_,
+                                                                   {.peer = snode_->id,
+                                                                    .server_node = snode_->node_id,
+                                                                    .keep_alive_ns = Ns(defaults.timeouts.keep_alive),
+                                                                    .suspect_ns = Ns(defaults.timeouts.suspect)},
+                                                                   *snode_opener_, memory_->replicator()));
+  memory_->replicator()->Attach(std::move(connection));
+  return absl::OkStatus();
+}
+
+absl::Status MemoryNode::BuildControlPath(service::DaemonContext& context) {
+  control::ControlSources sources;
+  sources.status = [this] { return Status(); };
+  sources.node_stats = {[this](StatList& stats) { memory_->CollectStats(stats); },
+                        [this](StatList& stats) { server_->CollectStats(stats); },
+                        [this](StatList& stats) { shard_->CollectStats(stats); }};
+  sources.issue_link = [this](const fit::Client& client) { return server_->IssueLink(client); };
+  ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::Start({.address = context.node.control.ToString(),
+                                                                   .identity = control::IdentityOf(context.topology, context.node, context.incarnation),
+                                                                   .topology = &context.topology},
+                                                                  std::move(sources)));
+  return absl::OkStatus();
+}
+
+control::NodeStatus MemoryNode::Status() const {
+  control::NodeStatus status;
+  const MemoryService::Usage usage = memory_->usage();
+  status.usage.push_back({.name = "pool", .used_bytes = usage.used_bytes, .limit_bytes = usage.pool_bytes});
+  if (snode_ != nullptr) {
+    status.links.push_back(control::LinkStatusOf(memory_->replicator()->link_report()));
+    if (!memory_->replicator()->link_up()) {
+      status.problems.push_back({.code = "LINK-DOWN",
+                                 .text = absl::StrCat("no link to storage node ", snode_->id, ": dirty pages cannot be made safe, write-backs wait"),
+                                 .fix = absl::StrCat("start ashlar-snode --id ", snode_->id, ", or look at its log")});
+    }
+  }
+  return status;
+}
+
+}  // namespace ashlar::mnode

@@ -1,0 +1,48 @@
+// One memory node, assembled: its data thread (fabric, FIT server, memory service, link to the storage node) and its
+// control path. What main starts and stops.
+//
+// Threads: made and destroyed by the main thread; the data path runs on "ashlar-mnode" alone.
+#pragma once
+
+#include <memory>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "common/control/control_server.h"
+#include "common/control/link_opener.h"
+#include "common/fabric/contract.h"
+#include "common/fit/server.h"
+#include "common/fit/shard.h"
+#include "common/service/daemon_main.h"
+#include "common/service/watchdog.h"
+#include "daemons/mnode/memory_service.h"
+
+namespace ashlar::mnode {
+
+class MemoryNode {
+ public:
+  // Serves when it returns. The pool is mapped and registered, the link to the storage node is being made.
+  static absl::StatusOr<std::unique_ptr<MemoryNode>> Start(service::DaemonContext& context);
+  // Stops serving. What is in the pool is gone; what was acknowledged is on the storage node.
+  ~MemoryNode();
+
+ private:
+  MemoryNode() = default;
+  absl::Status BuildDataPath(service::DaemonContext& context);
+  absl::Status BuildControlPath(service::DaemonContext& context);
+  control::NodeStatus Status() const;
+
+  // In the order of building: destruction runs backwards.
+  const config::Node* snode_ = nullptr;  // nullptr: replicas is 0
+  std::unique_ptr<fabric::Device> device_;
+  std::unique_ptr<fit::Shard> shard_;
+  std::unique_ptr<control::LinkOpeners> openers_;
+  std::unique_ptr<fit::LinkOpener> snode_opener_;
+  std::unique_ptr<MemoryService> memory_;
+  std::unique_ptr<fit::Server> server_;
+  std::unique_ptr<control::ControlServer> control_;
+  std::unique_ptr<service::Watchdog> watchdog_;
+  std::thread data_thread_;
+};
+
+}  // namespace ashlar::mnode
