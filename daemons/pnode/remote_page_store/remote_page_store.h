@@ -64,6 +64,7 @@ class RemotePageStore final : public PageStore, public fit::ConnectionEvents {
   std::uint64_t NextTimerNs() const override { return shard_.NextTimerNs(); }
 
   bool link_up() const { return link_up_.value() != 0; }
+  fit::LinkReport link_report() const { return connection_->report(); }  // any thread, after Attach
   std::size_t space_count() const { return spaces_.size(); }  // also those whose end is not confirmed yet
   void CollectStats(StatList& stats) const;                   // any thread
 

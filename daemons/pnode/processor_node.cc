@@ -1,0 +1,115 @@
+#include "daemons/pnode/processor_node.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/config/node_identity.h"
+#include "common/control/node_facts.h"
+#include "common/fabric/tcp/device.h"
+#include "common/service/run_socket.h"
+#include "common/telemetry/log.h"
+
+namespace ashlar::pnode {
+namespace {
+
+std::uint64_t Ns(absl::Duration duration) { return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration)); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ProcessorNode>> ProcessorNode::Start(service::DaemonContext& context) {
+  std::unique_ptr<ProcessorNode> node(new ProcessorNode);
+  ASHLAR_RETURN_IF_ERROR(node->BuildStore(context));
+  ASHLAR_RETURN_IF_ERROR(node->BuildPaging(context));
+  ASHLAR_RETURN_IF_ERROR(node->BuildControlPath(context));
+  node->control_->SetHealth(control::Health::kReady);
+  return node;
+}
+
+ProcessorNode::~ProcessorNode() {
+  if (control_ != nullptr) {
+    control_->SetHealth(control::Health::kStopping);
+    control_->Stop(absl::Seconds(1));
+  }
+  control_.reset();  // its sources look into what is destroyed next
+  handoff_.reset();  // kills the programs: before the fault thread lets go of their userfaultfds
+  guard_.reset();
+  paging_.reset();
+}
+
+absl::Status ProcessorNode::BuildStore(service::DaemonContext& context) {
+  const config::Defaults& defaults = context.topology.defaults;
+  const auto homes = context.topology.NodesOf(config::NodeRole::kMnode);
+  if (homes.empty()) return absl::FailedPreconditionError("the topology has no mnode: a pnode needs one to keep its pages");
+  home_ = homes.front();
+  device_ = fabric::OpenTcpDevice();
+  ASHLAR_ASSIGN_OR_RETURN(shard_, fit::Shard::Create(*device_, {.node = context.node.node_id, .incarnation = context.incarnation}));
+  RemotePageStoreOptions options;
+  options.home = home_->id;
+  options.level = defaults.ReachedLevel() == config::AckLevel::kDisk ? AckLevel::kDisk : AckLevel::kHome;
+  store_ = std::make_unique<RemotePageStore>(*shard_, options);
+  openers_ = control::LinkOpeners::Create();
+  home_opener_ = openers_->For({.client_node = context.node.node_id,
+                                .client_incarnation = context.incarnation,
+                                .peer = home_->id,
+                                .server_node = home_->node_id,
+                                .control_address = home_->control.ToString()});
+  ASHLAR_ASSIGN_OR_RETURN(auto connection, fit::Connection::Create(*shard_,
+                                                                   {.peer = home_->id,
+                                                                    .server_node = home_->node_id,
+                                                                    .keep_alive_ns = Ns(defaults.timeouts.keep_alive),
+                                                                    .suspect_ns = Ns(defaults.timeouts.suspect)},
+                                                                   *home_opener_, store_.get()));
+  store_->Attach(std::move(connection));
+  return absl::OkStatus();
+}
+
+absl::Status ProcessorNode::BuildPaging(service::DaemonContext& context) {
+  const config::Defaults& defaults = context.topology.defaults;
+  ASHLAR_ASSIGN_OR_RETURN(config::SpaceIds ids, config::SpaceIds::Open(context.state, context.node.node_id, config::WallClockNs()));
+  space_ids_.emplace(std::move(ids));
+  cache_bytes_ = context.node.cache_bytes;
+  RegistryOptions options;
+  options.cache_bytes = cache_bytes_;
+  options.victim_percent = static_cast<std::uint32_t>(context.node.victim_percent);
+  options.give_up = defaults.timeouts.give_up;
+  options.on_trouble = defaults.on_give_up == config::OnGiveUp::kKill ? SpaceConfig::OnTrouble::kKill : SpaceConfig::OnTrouble::kHold;
+  options.ack_level = defaults.ReachedLevel() == config::AckLevel::kDisk ? AckLevel::kDisk : AckLevel::kHome;
+  programs_ = std::make_unique<ProgramRegistry>(options, [this] { return space_ids_->Take(); });
+  ASHLAR_ASSIGN_OR_RETURN(paging_, FaultThread::Start({}, *store_, *programs_));
+  ASHLAR_ASSIGN_OR_RETURN(guard_, Guard::Start([this](ExitTicket ticket) { programs_->OnThreadExit(std::move(ticket)); }));
+  ASHLAR_ASSIGN_OR_RETURN(const std::string socket, service::RunSocketPath(context.node.id));
+  ASHLAR_ASSIGN_OR_RETURN(handoff_, HandoffServer::Start({.socket_path = socket}, programs_.get()));
+  programs_->Connect(*paging_, *guard_, *handoff_);
+  return absl::OkStatus();
+}
+
+absl::Status ProcessorNode::BuildControlPath(service::DaemonContext& context) {
+  control::ControlSources sources;
+  sources.status = [this] { return Status(); };
+  sources.node_stats = {[this](StatList& stats) { paging_->CollectStats(stats); }, [this](StatList& stats) { store_->CollectStats(stats); },
+                        [this](StatList& stats) { shard_->CollectStats(stats); }, [this](StatList& stats) { guard_->AddStats(&stats); },
+                        [this](StatList& stats) { handoff_->AddStats(&stats); }};
+  sources.programs = [this](bool include_ended) { return programs_->List(include_ended); };
+  sources.program_stats = [this] { return programs_->Stats(); };
+  ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::Start({.address = context.node.control.ToString(),
+                                                                   .identity = control::IdentityOf(context.topology, context.node, context.incarnation),
+                                                                   .topology = &context.topology},
+                                                                  std::move(sources)));
+  return absl::OkStatus();
+}
+
+control::NodeStatus ProcessorNode::Status() const {
+  control::NodeStatus status;
+  status.usage.push_back({.name = "cache", .used_bytes = programs_->granted_bytes(), .limit_bytes = cache_bytes_});
+  status.links.push_back(control::LinkStatusOf(store_->link_report()));
+  status.problems = programs_->Problems();
+  if (!store_->link_up()) {
+    status.problems.push_back({.code = "LINK-DOWN",
+                               .text = absl::StrCat("no link to memory node ", home_->id, ": programs wait for every page that is not local"),
+                               .fix = absl::StrCat("start ashlar-mnode --id ", home_->id, ", or look at its log")});
+  }
+  return status;
+}
+
+}  // namespace ashlar::pnode
