@@ -366,8 +366,11 @@ bool Program::InstallArrived(std::uint64_t now_ns) {
       continue;
     }
     if (group.ahead) continue;
-    any = true;
-    if (!InstallGroup(index, now_ns)) arrived_ = true;
+    if (InstallGroup(index, now_ns)) {
+      any = true;
+    } else {
+      arrived_ = true;  // EAGAIN: not work, or the owner would spin without letting the program's thread run
+    }
   }
   return any;
 }

@@ -1,0 +1,332 @@
+// A simulated process: threads that read, write, and change their map, and an oracle of what each page must hold.
+//
+// Every thread has a region that only it writes and whose map only it changes; all share a common region; and all peek into
+// each other's regions, where they may see old or new, but which makes the races. A page's content is one number, written at
+// three places of the page.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/sim/paging/sim_mm.h"
+
+namespace ashlar::pnode::sim {
+
+constexpr std::uint64_t kBase = 0x7000'0000'0000;
+constexpr std::uint64_t kRegionPages = 72;
+constexpr std::uint64_t kRegionSpan = 0x1000'0000;  // addresses per thread, more than it ever uses
+constexpr std::array<std::size_t, 3> kPlaces = {0, 2000, kPageBytes - 8};
+
+class SimProcess {
+ public:
+  using Random = std::mt19937_64;
+  struct Shared {  // of the world
+    Random& random;
+    std::string& failure;  // first wrong byte
+    std::uint64_t& next_value;
+    std::vector<std::unique_ptr<SimProcess>>& processes;
+    bool with_walker = false;  // thread 0 does nothing but walk through its region
+    std::uint64_t accesses = 0;
+  };
+
+  SimProcess(Shared& shared, std::shared_ptr<SimMm> mm, int threads) : shared_(shared), mm_(std::move(mm)) {
+    for (int i = 0; i < threads; ++i) {
+      threads_.push_back(Thread{.id = i, .region = kBase + (static_cast<std::uint64_t>(i) + 1) * kRegionSpan, .cursor = 0});
+      Map(threads_.back().region, kRegionPages);
+    }
+    if (threads > 0) Map(kBase, kRegionPages);
+  }
+
+  SimMm& mm() { return *mm_; }
+  bool dead() const { return mm_->gone; }
+  bool idle() const {
+    for (const Thread& thread : threads_) {
+      if (thread.step != Step::kIdle) return false;
+    }
+    return true;
+  }
+  std::uint64_t first_address() const { return threads_[0].region; }
+
+  // Lets a random thread go on. `quiet`: nothing new is begun.
+  void RunOne(bool quiet) {
+    if (dead()) return;
+    Run(threads_[Below(threads_.size())], quiet);
+  }
+  // Begins the reading of every page; done when idle.
+  void StartCheck() {
+    for (Thread& thread : threads_) thread.checking = true;
+  }
+  bool checked() const {
+    for (const Thread& thread : threads_) {
+      if (thread.checking) return false;
+    }
+    return true;
+  }
+  void Exit() {
+    mm_->gone = true;
+    mm_->waiting.clear();
+    mm_->unread_faults.clear();
+  }
+
+ private:
+  enum class Step : std::uint8_t { kIdle, kAccess, kAnnounced, kZap, kSecondAnnounce, kAwaitChild };
+  struct Thread {
+    int id = 0;
+    std::uint64_t region = 0;
+    std::uint64_t cursor = 0;  // of a walk
+    std::uint64_t begun = 0;   // accesses to the own region
+    Step step = Step::kIdle;
+    // kAccess
+    std::uint64_t address = 0;
+    bool write = false, verify = false;
+    // changes
+    AddressRange range;
+    bool keep = false;      // FREE: nothing is zapped
+    bool then_unmap = false;
+    SimProcess* child = nullptr;
+    bool checking = false;
+    std::uint64_t check_cursor = 0;
+  };
+
+  std::uint64_t Below(std::uint64_t n) { return shared_.random() % n; }
+  void Map(std::uint64_t address, std::uint64_t pages) {
+    for (std::uint64_t i = 0; i < pages; ++i) {
+      mm_->pages[address + i * kPageBytes] = {};
+      truth_[address + i * kPageBytes] = 0;
+    }
+  }
+  void Fail(const std::string& what) {
+    if (shared_.failure.empty()) shared_.failure = what;
+  }
+
+  void Run(Thread& thread, bool quiet) {
+    if (mm_->Waits(thread.id)) return;
+    switch (thread.step) {
+      case Step::kIdle:
+        if (thread.checking) return BeginCheck(thread);
+        if (!quiet) Begin(thread);
+        return;
+      case Step::kAccess: return Access(thread);
+      case Step::kAnnounced:
+        if (mm_->released.erase(thread.id) == 0) return;
+        --mm_->changing;
+        thread.step = thread.then_unmap ? Step::kSecondAnnounce : Step::kZap;
+        if (thread.child != nullptr) thread.step = Step::kAwaitChild;
+        return;
+      case Step::kZap:
+        Zap(thread);
+        return;
+      case Step::kSecondAnnounce: {
+        thread.then_unmap = false;
+        MemoryEvent event;
+        event.kind = MemoryEvent::Kind::kUnmap;
+        event.range = thread.range;
+        thread.range = {};
+        mm_->Announce(std::move(event), thread.id);
+        thread.step = Step::kAnnounced;
+        return;
+      }
+      case Step::kAwaitChild:
+        if (thread.child->started_) {
+          if (Below(4) != 0 && !quiet && !thread.child->dead()) return;  // the parent goes on in other threads meanwhile
+        }
+        thread.child->started_ = true;
+        thread.child = nullptr;
+        thread.step = Step::kIdle;
+        return;
+    }
+  }
+
+  // Phases of some hundred accesses: a walk through the region, or jumping about.
+  bool WalksNow(Thread& thread) { return IsWalker(thread) || thread.begun++ / 300 % 2 == 1; }
+  bool IsWalker(const Thread& thread) const { return shared_.with_walker && thread.id == 0; }
+
+  void Begin(Thread& thread) {
+    if (!started_) return;
+    std::uint64_t dice = IsWalker(thread) ? Below(50) : Below(100);
+    if (is_child_ && dice >= 97) return Exit();
+    if (dice < 50) {  // own region
+      std::uint64_t page = WalksNow(thread) ? thread.cursor++ % kRegionPages : Below(Below(2) == 0 ? 8 : kRegionPages);
+      thread.address = thread.region + page * kPageBytes;
+      thread.write = Below(2) == 0;
+      thread.verify = true;
+    } else if (dice < 72) {
+      thread.address = kBase + Below(kRegionPages) * kPageBytes;
+      thread.write = Below(2) == 0;
+      thread.verify = true;
+    } else if (dice < 84) {  // a peek
+      thread.address = threads_[Below(threads_.size())].region + Below(kRegionPages) * kPageBytes;
+      thread.write = false;
+      thread.verify = false;
+    } else {
+      return BeginChange(thread, dice);
+    }
+    thread.step = Step::kAccess;
+    Access(thread);
+  }
+
+  void BeginChange(Thread& thread, std::uint64_t dice) {
+    std::uint64_t first = Below(kRegionPages);
+    std::uint64_t count = 1 + Below(std::min<std::uint64_t>(kRegionPages - first, 6));
+    AddressRange range{thread.region + first * kPageBytes, thread.region + (first + count) * kPageBytes};
+    if (dice < 90) return Drop(thread, range);
+    if (dice < 93) return Unmap(thread, range);
+    if (dice < 95) return Remap(thread);
+    if (shared_.processes.size() < 6) Fork(thread);
+  }
+
+  void Access(Thread& thread) {
+    auto page = mm_->pages.find(thread.address);
+    if (page == mm_->pages.end()) {  // unmapped under a peek
+      thread.step = Step::kIdle;
+      return;
+    }
+    if (!mm_->Access(thread.id, thread.address, thread.write)) return;
+    thread.step = Step::kIdle;
+    ++shared_.accesses;
+    PageBytes& bytes = *page->second.bytes;
+    if (thread.verify) {
+      std::uint64_t want = truth_.at(thread.address);
+      for (std::size_t place : kPlaces) {
+        std::uint64_t have;
+        std::memcpy(&have, bytes.data() + place, 8);
+        if (have != want) {
+          Fail("thread " + std::to_string(thread.id) + (is_child_ ? " of a child" : "") + " read " + std::to_string(have) +
+               " where it wrote " + std::to_string(want) + ", page " + std::to_string((thread.address - kBase) / kPageBytes));
+        }
+      }
+    }
+    if (!thread.write) return;
+    std::uint64_t value = Below(16) == 0 ? 0 : shared_.next_value++;  // zero pages too
+    for (std::size_t place : kPlaces) std::memcpy(bytes.data() + place, &value, 8);
+    truth_[thread.address] = value;
+  }
+
+  void Drop(Thread& thread, AddressRange range) {
+    thread.range = range;
+    thread.keep = Below(5) == 0;
+    thread.step = Step::kZap;
+    if (!mm_->AnyRegistered(range)) return;
+    MemoryEvent event;
+    event.kind = MemoryEvent::Kind::kRemove;
+    event.range = range;
+    ++mm_->changing;
+    mm_->thread_drops = true;
+    ++dropping_;
+    thread.step = Step::kAnnounced;
+    mm_->Announce(std::move(event), thread.id);
+  }
+
+  void Zap(Thread& thread) {
+    for (std::uint64_t address = thread.range.start; address < thread.range.end; address += kPageBytes) {
+      auto page = mm_->pages.find(address);
+      if (page == mm_->pages.end()) continue;
+      // FREE without memory pressure keeps the bytes; what the program sees then is either: zero it, to keep the truth one.
+      if (thread.keep && page->second.bytes != nullptr) {
+        page->second.bytes = std::make_shared<PageBytes>();
+        page->second.shared = false;
+      } else {
+        page->second.bytes.reset();
+        page->second.shared = false;
+      }
+      truth_[address] = 0;
+    }
+    if (dropping_ > 0 && thread.range.size() > 0 && --dropping_ == 0) mm_->thread_drops = false;
+    thread.range = {};
+    thread.step = Step::kIdle;
+  }
+
+  void Unmap(Thread& thread, AddressRange range) {
+    bool registered = mm_->AnyRegistered(range);
+    for (std::uint64_t address = range.start; address < range.end; address += kPageBytes) {
+      mm_->pages.erase(address);
+      // Mapped anew at once, by another thread as it were: before anybody has read that the old is gone.
+      mm_->pages[address] = {};
+      truth_[address] = 0;
+    }
+    if (!registered) return;
+    MemoryEvent event;
+    event.kind = MemoryEvent::Kind::kUnmap;
+    event.range = range;
+    ++mm_->changing;
+    thread.range = {};
+    thread.step = Step::kAnnounced;
+    mm_->Announce(std::move(event), thread.id);
+  }
+
+  void Remap(Thread& thread) {
+    AddressRange from{thread.region, thread.region + kRegionPages * kPageBytes};
+    std::uint64_t base = kBase + (static_cast<std::uint64_t>(thread.id) + 1) * kRegionSpan;
+    std::uint64_t to = base + (1 + Below(64)) * 128 * kPageBytes;
+    if (to == from.start) return;
+    bool registered = mm_->AnyRegistered(from);
+    for (std::uint64_t i = 0; i < kRegionPages; ++i) {
+      mm_->pages[to + i * kPageBytes] = mm_->pages.at(from.start + i * kPageBytes);
+      truth_[to + i * kPageBytes] = truth_.at(from.start + i * kPageBytes);
+      mm_->pages.erase(from.start + i * kPageBytes);
+      truth_.erase(from.start + i * kPageBytes);
+    }
+    thread.region = to;
+    if (!registered) return;
+    MemoryEvent event;
+    event.kind = MemoryEvent::Kind::kRemap;
+    event.range = from;
+    event.to = to;
+    mm_->changing += 2;  // one for each of the two events
+    thread.then_unmap = true;
+    thread.range = from;
+    thread.step = Step::kAnnounced;
+    mm_->Announce(std::move(event), thread.id);
+  }
+
+  void Fork(Thread& thread) {
+    auto mm = std::make_shared<SimMm>();
+    for (auto& [address, page] : mm_->pages) {
+      if (page.bytes != nullptr) page.shared = true;
+      mm->pages[address] = page;
+    }
+    auto child = std::make_unique<SimProcess>(shared_, mm, 0);
+    child->is_child_ = true;
+    child->started_ = false;
+    child->truth_ = truth_;
+    child->threads_.push_back(Thread{.id = thread.id, .region = thread.region, .cursor = 0});
+    bool registered = false;
+    for (auto& [address, page] : mm_->pages) registered |= page.registered;
+    if (!registered) return;  // nothing of it is watched: no event
+    MemoryEvent event;
+    event.kind = MemoryEvent::Kind::kFork;
+    event.child = std::make_unique<SimSource>(mm, /*root=*/false);
+    ++mm_->changing;
+    thread.child = child.get();
+    thread.step = Step::kAnnounced;
+    thread.then_unmap = false;
+    mm_->Announce(std::move(event), thread.id);
+    shared_.processes.push_back(std::move(child));
+  }
+
+  void BeginCheck(Thread& thread) {
+    if (thread.check_cursor == 2 * kRegionPages) {
+      thread.checking = false;
+      return;
+    }
+    std::uint64_t at = thread.check_cursor++;
+    thread.address = (at < kRegionPages ? thread.region : kBase) + at % kRegionPages * kPageBytes;
+    thread.write = false;
+    thread.verify = true;
+    thread.step = Step::kAccess;
+    Access(thread);
+  }
+
+  Shared& shared_;
+  std::shared_ptr<SimMm> mm_;
+  std::vector<Thread> threads_;
+  std::map<std::uint64_t, std::uint64_t> truth_;  // address → value
+  bool is_child_ = false;
+  bool started_ = true;
+  int dropping_ = 0;
+};
+
+}  // namespace ashlar::pnode::sim
