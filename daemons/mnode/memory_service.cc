@@ -321,7 +321,8 @@ void MemoryService::Trim(const fit::RequestView& request, fit::ReplyWriter reply
   std::array<wire::TrimRange, wire::kMaxTrimRanges> ranges;
   for (std::uint32_t i = 0; i < message->head.count; ++i) {
     ranges[i] = message->item(i);
-    if (ranges[i].page_count == 0 || ranges[i].first_page > UINT64_MAX - ranges[i].page_count ||
+    if (ranges[i].page_count == 0 || ranges[i].page_count > UINT32_MAX ||  // the log's entries count in 32 bits
+        ranges[i].first_page > UINT64_MAX - ranges[i].page_count ||
         ranges[i].up_to_version > kMaxVersion || ranges[i].era != 0)
       return Reject(reply);
   }

@@ -334,14 +334,16 @@ void Replicator::AppendDone(Batch& batch, const fit::CallResult& result) {
   append_ns_.Add(Now() - append_started_ns_[batch.index_]);
   Slot& slot = *slots_.at(batch.space_);  // a slot outlives its appends
   const AppendOutcome outcome = Judge(slot, batch, result);
-  if (outcome.code == fit::Code::kOk) {
+  const bool all_kept = outcome.code == fit::Code::kOk && std::all_of(batch.pages().begin(), batch.pages().end(),
+                                                                      [](const Batch::Page& page) { return Kept(page.code); });
+  if (all_kept) {
     slot.back_off_ns = 0;
   } else {
     append_failures_.Add();
     BackOff(slot, std::uint64_t{outcome.retry_after_ms} * 1'000'000);
     if (failures_log_.Allow(Now()))
       log::Warn("replication: append failed snode={} space={} pages={} status={} left_out={}", options_.snode,
-                slot.space.value(), batch.count_, result.status, failures_log_.TakeLeftOut());
+                slot.space.value(), batch.count_, result.status.ok() ? absl::UnavailableError("some pages were not kept") : result.status, failures_log_.TakeLeftOut());
   }
   EndBatch(slot, batch, outcome);
 }
@@ -366,6 +368,8 @@ AppendOutcome Replicator::Judge(Slot& slot, Batch& batch, const fit::CallResult&
     const bool believable = page.page == batch.pages_[i].version.page.value() && page.code <= UINT16_MAX;
     const fit::Code code = believable ? static_cast<fit::Code>(page.code) : fit::Code::kUnavailable;
     batch.pages_[i].code = Kept(code) && page.level < 2 ? fit::Code::kUnavailable : code;
+    if (code == fit::Code::kStaleEpoch) Apply(slot, SlotEvent::kFenced);
+    if (code == fit::Code::kNotFound) Apply(slot, SlotEvent::kForgotten);
   }
   return {fit::Code::kOk, 0};
 }
@@ -423,10 +427,12 @@ void Replicator::ControlDone(Slot& slot, const fit::CallResult& result) {
       if (ok) SettleBehind(slot);
       break;
     case wire::Opcode::kTrim:
-      if (!ok) break;
+      if (!ok && code != fit::Code::kMalformed) break;
+      if (!ok)  // repeating would not help; the snode keeps some garbage until the space ends
+        log::Error("replication: trims refused as malformed, a bug here or there snode={} space={}", options_.snode, slot.space.value());
       slot.trims.erase(slot.trims.begin(), slot.trims.begin() + static_cast<std::ptrdiff_t>(trims));
       trims_waiting_.Sub(trims);
-      break;
+      return;
     default:  // the end: a snode that does not know the space has nothing to end
       if (!ok && code != fit::Code::kNotFound && code != fit::Code::kStaleEpoch) break;
       slot.control.finished = true;

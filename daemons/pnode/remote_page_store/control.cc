@@ -17,6 +17,7 @@ namespace {
 constexpr std::uint32_t kMaxExtentsPerCall = 64;
 constexpr std::uint32_t kAllLayers = 0xFF;
 constexpr std::uint32_t kMakeExtents = 1, kThoseThere = 2;
+constexpr std::uint64_t kMaxTrimPages = std::uint64_t{1} << 31;  // of one range on the wire; a home takes up to 2^32 - 1
 constexpr std::uint64_t kRetryNs = 50'000'000;
 
 template <typename T>
@@ -52,8 +53,14 @@ void RemotePageStore::Trim(SpaceId id, std::span<const TrimRange> ranges) {
       }
       if (extent.maybe_there.none()) space->maybe_empty.insert(it->first);
     }
-    if (!maybe_there) trims_skipped_.Add();
-    else if (!space->trims.Add(range, last_ticket_)) trims_dropped_.Add();
+    if (!maybe_there) {
+      trims_skipped_.Add();
+      continue;
+    }
+    for (std::uint64_t from = first; from < end; from += kMaxTrimPages) {
+      const TrimRange part{PageNumber(from), std::min(end - from, kMaxTrimPages), range.up_to_version};
+      if (!space->trims.Add(part, last_ticket_)) trims_dropped_.Add();
+    }
   }
   PumpControl(*space);
 }

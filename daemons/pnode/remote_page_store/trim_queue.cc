@@ -12,7 +12,8 @@ bool TrimQueue::Add(const TrimRange& range, std::uint64_t after_ticket) {
     const std::uint64_t last_first = last.range.first_page.value(), first = range.first_page.value();
     // Joined only at equal versions: a higher up_to would kill a page of the other range that was written since.
     const bool touches = first == last_first + last.range.page_count || first + range.page_count == last_first;
-    if (touches && last.range.up_to_version == range.up_to_version) {
+    const bool fits = last.range.page_count + range.page_count <= UINT32_MAX;
+    if (touches && fits && last.range.up_to_version == range.up_to_version) {
       last.range.first_page = std::min(last.range.first_page, range.first_page);
       last.range.page_count += range.page_count;
       last.after_ticket = after_ticket;

@@ -368,6 +368,7 @@ TEST_F(MemoryServiceTest, MalformedRequestsTouchNothing) {
   expect_malformed(Opcode::kWriteBack, B().Put(List(1)).Put(wire::PageDirty{1, 1, 0, 0}), std::span(page).first(100));
   expect_malformed(Opcode::kTrim, B().Put(List(1)).Put(wire::TrimRange{0, 0, 1, 0}));                // empty
   expect_malformed(Opcode::kTrim, B().Put(List(1)).Put(wire::TrimRange{2, UINT64_MAX - 1, 1, 0}));   // wraps
+  expect_malformed(Opcode::kTrim, B().Put(List(1)).Put(wire::TrimRange{0, std::uint64_t{1} << 32, 1, 0}));  // beyond the log's count
   expect_malformed(Opcode::kTrim, B().Put(List(1)).Put(wire::TrimRange{0, 1, UINT64_MAX, 0}));
   expect_malformed(Opcode::kTrim, B().Put(List(1)).Put(wire::TrimRange{0, 1, 1, 4}));                // the era is the home's
   expect_malformed(Opcode::kUnmapExtents, B().Put(List(1)).Put(wire::u64{5}));

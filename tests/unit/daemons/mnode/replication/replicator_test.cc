@@ -205,6 +205,39 @@ TEST_F(ReplicatorTest, ASnodeThatForgotTheSpaceIsAskedToOpenIt) {
   EXPECT_TRUE(space.Find(PageNumber(1))->durable);
 }
 
+TEST_F(ReplicatorTest, APageThatTheSnodeDoesNotTakeIsTriedAgainWithBackOff) {
+  Space& space = NewOpenSpace();
+  Write(space, {1, 2}, 1);
+  AnswerAppend(Code::kDataLoss);
+  EXPECT_TRUE(link_->calls.empty()) << "not at once, and not for ever in a circle";
+  shard_.Advance(absl::Milliseconds(100));
+  AnswerAppend(Code::kDataLoss);
+  shard_.Advance(absl::Milliseconds(70));
+  EXPECT_TRUE(link_->calls.empty()) << "longer each time";
+  shard_.Advance(absl::Milliseconds(100));
+  AnswerAppend();
+  EXPECT_TRUE(space.Find(PageNumber(1))->durable);
+}
+
+TEST_F(ReplicatorTest, AForgottenSpaceSaidPerPageIsOpenedAgain) {
+  Space& space = NewOpenSpace();
+  Write(space, {1}, 1);
+  AnswerAppend(Code::kNotFound);
+  EXPECT_THAT(outcomes_.page_codes, testing::ElementsAre(Code::kNotFound));
+  shard_.Advance(absl::Milliseconds(100));
+  Open();
+  AnswerAppend();
+  EXPECT_TRUE(space.Find(PageNumber(1))->durable);
+}
+
+TEST_F(ReplicatorTest, TrimsRefusedAsMalformedAreNotRepeatedForEver) {
+  NewOpenSpace();
+  ASSERT_TRUE(replicator_->AddTrims(kSpace, std::array{Range(0, 2, 5)}));
+  link_->Answer(link_->Find(Opcode::kTrim), Code::kMalformed);
+  shard_.Advance(absl::Seconds(5));
+  EXPECT_TRUE(link_->calls.empty());
+}
+
 TEST_F(ReplicatorTest, AFencedSpaceIsLeftAlone) {
   Space& space = NewOpenSpace();
   Write(space, {1}, 1);

@@ -298,8 +298,10 @@ class Storm {
   std::size_t TakeSlot() {
     for (std::size_t slot = 2; slot < Cluster::kBufferPages; ++slot)
       if (!slots_.contains(slot)) return slots_.insert(slot), slot;
-    std::abort();
+    ADD_FAILURE() << "RoomForMore was not asked";
+    return 2;
   }
+  bool RoomForMore() const { return slots_.size() + 32 < Cluster::kBufferPages; }
   void Cut() {
     const auto ends = c_->network.endpoints();
     if (!ends.empty()) c_->network.Cut(ends[random_() % ends.size()]);
@@ -311,6 +313,7 @@ class Storm {
     ++restarts;
   }
   void WriteSome() {
+    if (!RoomForMore()) return;
     std::vector<pnode::DirtyPage> batch;
     std::vector<std::pair<std::uint64_t, Write>> taken;
     for (std::uint64_t n = 1 + random_() % 8; n > 0; --n) {
@@ -340,6 +343,7 @@ class Storm {
     for (const auto& [cookie, write] : taken) Ended(write.page, write.slot).writing = false;
   }
   void FetchSome() {
+    if (!RoomForMore()) return;
     std::vector<pnode::FetchRequest> batch;
     for (std::uint64_t n = 1 + random_() % 20; n > 0; --n) {
       const std::uint64_t page = AnyPage();

@@ -49,6 +49,13 @@ TEST(TrimQueue, WhatIsUnderWayIsNotChangedAndComesAgainIfNotConfirmed) {
   EXPECT_TRUE(queue.empty());
 }
 
+TEST(TrimQueue, ARangeStaysWithin32Bits) {
+  TrimQueue queue(10);
+  queue.Add(Range(0, std::uint64_t{1} << 31, 5), 1);
+  queue.Add(Range(std::uint64_t{1} << 31, std::uint64_t{1} << 31, 5), 1);
+  EXPECT_EQ(queue.size(), 2u);
+}
+
 TEST(TrimQueue, TheBoundIsKept) {
   TrimQueue queue(2);
   EXPECT_TRUE(queue.Add(Range(0, 1, 1), 1));
