@@ -206,6 +206,21 @@ TEST_F(RunTest, ProgramSeesItsOwnWorld) {
   }
 }
 
+// An ordinary user has no right to userfaultfd; the pnode's descriptor of the device is enough.
+TEST_F(RunTest, OrdinaryUserNeedsOnlyTheSocket) {
+  TestPnode& pnode = Start({.evict = true});
+  const std::string& socket = pnode.socket_path();
+  ASSERT_EQ(::chmod(socket.substr(0, socket.rfind('/')).c_str(), 0755), 0);
+  ASSERT_EQ(::chmod(socket.c_str(), 0666), 0);
+  std::vector<std::string> argv = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"};
+  for (const std::string& word : Shim({Program("thread_churn"), "10"})) argv.push_back(word);
+  Command reachable({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "test", "-x", ASHLAR_RUN_SHIM});
+  if (reachable.Wait() != 0) GTEST_SKIP() << "SKIPPED: no setpriv, or the build folder is closed to other users";
+  Command command(argv);
+  EXPECT_EQ(command.Wait(), 0) << command.err;
+  EXPECT_GT(pnode.moved(), 0u);
+}
+
 TEST_F(RunTest, ThreadsEndAndAreJoinedWhileTheirPagesAreTakenAway) {
   TestPnode& pnode = Start({.evict = true});
   Command command(Shim({Program("thread_churn"), "50"}));
