@@ -57,11 +57,7 @@ int ShardImpl::Poll() {
   int happened = PollCompletions();
   happened += submitted_->Run();
   std::uint64_t now = now_ns();
-  if (fds_due_ || now - fds_seen_ns_ >= kFdPeriodNs) {
-    fds_seen_ns_ = now;
-    fds_due_ = false;
-    happened += PollFds();
-  }
+  if (!fds_.empty() && (fds_due_ || now - fds_seen_ns_ >= kFdPeriodNs)) happened += PollFds(0);
   // Behind the completions: a peer is only silent when nothing of it lies unread here.
   happened += wheel_.Advance(now);
   happened += TickWatched();
@@ -94,10 +90,13 @@ int ShardImpl::PollCompletions() {
   return total;
 }
 
-int ShardImpl::PollFds() {
-  if (fds_.empty()) return 0;
+int ShardImpl::PollFds(std::uint64_t wait_ns) {
+  timespec timeout{.tv_sec = static_cast<time_t>(wait_ns / 1'000'000'000),
+                   .tv_nsec = static_cast<long>(wait_ns % 1'000'000'000)};
   epoll_event events[32];
-  int count = ::epoll_wait(epoll_.get(), events, 32, 0);
+  int count = ::epoll_pwait2(epoll_.get(), events, 32, &timeout, nullptr);
+  fds_seen_ns_ = now_ns();
+  fds_due_ = false;
   int happened = 0;
   for (int i = 0; i < count; ++i) {
     auto found = fds_.find(events[i].data.fd);
@@ -170,6 +169,10 @@ void ShardImpl::RemoveFd(int fd) {
 
 void ShardImpl::Arm() {
   fds_due_ = true;
+  ArmQueue();
+}
+
+void ShardImpl::ArmQueue() {
   absl::Status armed = queue_->Arm();
   // Without it the shard would sleep on; so it goes on polling instead.
   if (!armed.ok()) {
@@ -184,31 +187,27 @@ void ShardImpl::Sleep() {
     std::uint64_t now = now_ns();
     sleep_ns = std::min(sleep_ns, next > now ? next - now : 0);
   }
-  timespec timeout{.tv_sec = static_cast<time_t>(sleep_ns / 1'000'000'000),
-                   .tv_nsec = static_cast<long>(sleep_ns % 1'000'000'000)};
-  epoll_event event;
-  ::epoll_pwait2(epoll_.get(), &event, 1, &timeout, nullptr);
   sleeps_.Add();
+  PollFds(sleep_ns);
 }
 
 void ShardImpl::Run(absl::AnyInvocable<void()> on_turn) {
   std::uint64_t idle_since = 0;
   while (!stopping_.load(std::memory_order_acquire)) {
+    // Armed, one poll that finds nothing is leave to sleep. A spinning shard arms only once it has spun enough.
+    bool may_sleep = options_.spin_ns == 0 || (idle_since != 0 && now_ns() - idle_since >= options_.spin_ns);
+    if (may_sleep) ArmQueue();
     int happened = Poll();
     if (on_turn) on_turn();
     if (happened > 0) {
       idle_since = 0;
-      continue;
+    } else if (may_sleep) {
+      if (idle_since != 0) spin_ns_.Add(now_ns() - idle_since);
+      Sleep();
+      idle_since = 0;
+    } else if (idle_since == 0) {
+      idle_since = now_ns();
     }
-    if (options_.spin_ns > 0) {
-      std::uint64_t now = now_ns();
-      if (idle_since == 0) idle_since = now;
-      if (now - idle_since < options_.spin_ns) continue;
-      spin_ns_.Add(now - idle_since);
-    }
-    Arm();
-    if (Poll() == 0) Sleep();
-    idle_since = 0;
   }
 }
 

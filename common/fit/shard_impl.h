@@ -73,7 +73,8 @@ class ShardImpl final : public Shard {
 
   ShardImpl(fabric::Device& device, const ShardOptions& options);
   int PollCompletions();
-  int PollFds();
+  void ArmQueue();
+  int PollFds(std::uint64_t wait_ns);  // descriptors that are ready, after a sleep of at most that
   int TickWatched();
   void FlushAll();
   int RunDeferred();

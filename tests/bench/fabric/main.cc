@@ -15,6 +15,7 @@
 #include "common/base/clock.h"
 #include "common/fabric/tcp/device.h"
 #include "tests/bench/fabric/raw_tcp.h"
+#include "tests/bench/fabric/rpc.h"
 #include "tests/bench/harness.h"
 
 namespace ashlar::bench {
@@ -202,6 +203,7 @@ int Main(int argc, char** argv) {
   RunReads(harness, "tcp_read_4k", Wait::kSpinning, kClientCpu + 1, pages);
   RunReads(harness, "tcp_read_4k_blocking", Wait::kBlocking, kClientCpu, pages);
   RunPipelinedReads(harness, pages);
+  RunCalls(harness, pages);
   return 0;
 }
 
