@@ -73,14 +73,14 @@ absl::Status ConnectionImpl::Start(wire::Opcode opcode, std::span<const std::byt
   call.bulk.assign(bulk.begin(), bulk.end());
   call.bulk_bytes = 0;
   for (const fabric::Slice& slice : bulk) call.bulk_bytes += slice.bytes;
-  call.started_ns = shard_.now_ns();
+  call.started_ns = shard_.turn_ns();
   call.deadline_ns = deadline.at_ns;
   call.lane = LaneOf(*call.info);
   call.slot = kNoSlot;
   call.done = call.resent = false;
   shard_.wheel().Arm(call.deadline, deadline.at_ns);
   Enqueue(call, /*in_front=*/false);
-  Dispatch();
+  Dispatch(call.started_ns);
   return absl::OkStatus();
 }
 
@@ -89,7 +89,7 @@ void ConnectionImpl::Enqueue(Call& call, bool in_front) {
   ++queued_;
 }
 
-void ConnectionImpl::Dispatch() {
+void ConnectionImpl::Dispatch(std::uint64_t now_ns) {
   if (!LinkIsUp()) return;
   for (CallQueue& queue : queues_)
     while (!queue.empty()) {
@@ -98,7 +98,7 @@ void ConnectionImpl::Dispatch() {
       if (slot == kNoSlot) break;
       queue.Remove(call);
       --queued_;
-      Send(slot);
+      Send(slot, now_ns);
     }
   ShowSlots();
 }
@@ -110,7 +110,7 @@ void ConnectionImpl::ShowSlots() {
 }
 
 // Builds the frame in the slot's out-buffer and gathers its work requests. Also for a resend: same slot, same sequence.
-void ConnectionImpl::Send(std::uint16_t index) {
+void ConnectionImpl::Send(std::uint16_t index, std::uint64_t now_ns) {
   ClientSlot& slot = slots_.at(index);
   Call& call = *slot.call;
   std::uint32_t payload_bytes = static_cast<std::uint32_t>(call.payload.size());
@@ -119,7 +119,7 @@ void ConnectionImpl::Send(std::uint16_t index) {
                       .sequence = slots_.sequence(index), .connection_epoch = grant_.connection_epoch,
                       .sender_incarnation = shard_.options().incarnation.value(), .slot = index,
                       .payload_bytes = payload_bytes, .bulk_bytes = call.bulk_bytes,
-                      .time_us = BudgetUs(call.deadline_ns, shard_.now_ns()),
+                      .time_us = BudgetUs(call.deadline_ns, now_ns),
                       .flags = static_cast<wire::u16>(call.resent ? wire::kResend : 0), .status = 0, .hints = 0,
                       .payload_crc = 0, .header_crc = 0};
   SealHeader(header, call.payload);
@@ -187,7 +187,8 @@ void ConnectionImpl::FreeIfRetired(std::uint16_t index) {
   ClientSlot& slot = slots_.at(index);
   if (slot.state != SlotState::kAnswered || slot.work_requests > 0) return;
   slots_.Apply(index, SlotEvent::kRetired);
-  Dispatch();
+  if (queued_ > 0) return Dispatch(shard_.turn_ns());
+  ShowSlots();
 }
 
 // The caller stops waiting: the slot stays away until nothing can arrive in it.
@@ -218,7 +219,7 @@ void ConnectionImpl::Finish(Call& call, const CallResult& result) {
   bool answered = result.status.ok() || result.code != Code::kUnavailable;
   std::size_t code = answered ? static_cast<std::size_t>(result.code) : counters.by_code.size() - 1;
   counters.by_code[code].Add();
-  counters.call_ns.Add(shard_.now_ns() - call.started_ns);
+  counters.call_ns.Add(std::max(shard_.turn_ns(), call.started_ns) - call.started_ns);
   if (absl::IsDeadlineExceeded(result.status)) deadline_exceeded_.Add();
   call.user->OnDone(result);
   ReleaseIfDone(call);
@@ -244,7 +245,7 @@ void ConnectionImpl::ResendOrRequeue() {
     call.resent = true;
     if (same_server && index < slots_.limit()) {
       (idempotent ? resends_idempotent_ : resends_once_).Add();
-      Send(index);
+      Send(index, shard_.turn_ns());
       continue;
     }
     call.slot = kNoSlot;

@@ -1,4 +1,6 @@
 // One-sided READs at the client. FIT does not resend them: their windows die with the endpoint.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/fit/connection_impl.h"
@@ -69,7 +71,7 @@ void ConnectionImpl::FinishRead(ReadCall& read, const absl::Status& status) {
   if (read.done) return;
   read.done = true;
   read.deadline.Cancel();
-  if (status.ok()) one_sided_ns_.Add(shard_.now_ns() - read.started_ns);
+  if (status.ok()) one_sided_ns_.Add(std::max(shard_.turn_ns(), read.started_ns) - read.started_ns);
   if (absl::IsDeadlineExceeded(status)) deadline_exceeded_.Add();
   read.user->OnDone({.status = status, .code = status.ok() ? Code::kOk : Code::kUnavailable});
   ReleaseReadIfDone(read);

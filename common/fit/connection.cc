@@ -118,7 +118,7 @@ void ConnectionImpl::OnUp() {
   ResendOrRequeue();
   last_up_ = incarnation_;
   if (events_ != nullptr) events_->OnUp(incarnation_, grant_.connection_epoch);
-  Dispatch();
+  Dispatch(shard_.turn_ns());
 }
 
 void ConnectionImpl::OnRetired(const WorkTag& tag, bool succeeded) {

@@ -54,8 +54,8 @@ class ConnectionImpl final : public Connection, public LinkOwner {
   bool LinkIsUp() const { return link_ != nullptr && link_->up(); }
   CallQueue& QueueOf(const Call& call) { return queues_[static_cast<std::size_t>(call.lane)]; }
   void Enqueue(Call& call, bool in_front);
-  void Dispatch();
-  void Send(std::uint16_t slot);
+  void Dispatch(std::uint64_t now_ns);
+  void Send(std::uint16_t slot, std::uint64_t now_ns);
   void SendBulk(Call& call, std::uint64_t remote_offset);
   void ResendOrRequeue();
   void Expire(Call& call, const absl::Status& status);

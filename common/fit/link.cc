@@ -144,7 +144,7 @@ void Link::Flush() {
   if (tail_ - head_ + batch_.size() > options_.send_depth)
     return Fail(absl::ResourceExhaustedError("fit: the peer asks for more answers than the link may hold"));
   counters_.batch_size.Add(batch_.size());
-  std::uint64_t now = last_sent_ns_ = shard_.now_ns();
+  std::uint64_t now = last_sent_ns_ = shard_.turn_ns();
   std::size_t done = 0;
   while (done < batch_.size()) {
     std::size_t count = 0;
@@ -218,7 +218,7 @@ void Link::Retire(std::uint64_t number, bool succeeded) {
 }
 
 void Link::OnReceive(const fabric::Succeeded& completion, std::uint32_t cell) {
-  last_received_ns_ = shard_.now_ns();
+  last_received_ns_ = shard_.turn_ns();
   if (completion.op == fabric::Op::kReceive) {
     OnArenaHello(completion.byte_len, cell);
   } else if (state_ != State::kUp) {

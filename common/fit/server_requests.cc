@@ -62,7 +62,7 @@ void ServerImpl::OnRequest(ServerLink& link, std::uint32_t imm, std::uint32_t by
   if (IsReject(verdict)) return link.link().Reject(verdict);
   std::uint16_t slot = static_cast<std::uint16_t>(frame.slot);
   Arrived request{frame.header, std::span(scratch_).first(frame.header.payload_bytes), link.link().shared_arena(),
-                  verdict != Verdict::kUnknownOpcode, shard_.now_ns()};
+                  verdict != Verdict::kUnknownOpcode, shard_.turn_ns()};
   if ((frame.header.flags & wire::kResend) != 0) resends_.Add();
   if (frame.header.sequence == record.expected[slot].sequence) return OnRepeat(link, slot, request);
   Run(link, slot, request);
@@ -133,7 +133,7 @@ void ServerImpl::Begin(const std::shared_ptr<CallerRecord>& record, std::uint16_
     return reply.Send(Code::kOutcomeUnknown);
   }
   std::uint64_t deadline_ns = request.arrived_ns + std::min(header.time_us, wire::kMaxBudgetUs) * kNsPerUs;
-  if (shard_.now_ns() >= deadline_ns) {
+  if (shard_.turn_ns() >= deadline_ns) {
     not_begun_.Add();
     return reply.Send(Code::kUnavailable);
   }

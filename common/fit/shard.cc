@@ -54,15 +54,20 @@ absl::StatusOr<std::unique_ptr<fabric::Region>> ShardImpl::Register(std::span<st
 
 int ShardImpl::Poll() {
   turns_.Add();
+  in_turn_ = true;
+  turn_ns_ = 0;
+  FlushAll();  // what was started between two turns does not wait for a look at the sockets
   int happened = PollCompletions();
+  FlushAll();
   happened += submitted_->Run();
-  std::uint64_t now = now_ns();
+  std::uint64_t now = turn_ns_ = now_ns();
   if (!fds_.empty() && (fds_due_ || now - fds_seen_ns_ >= kFdPeriodNs)) happened += PollFds(0);
   // Behind the completions: a peer is only silent when nothing of it lies unread here.
   happened += wheel_.Advance(now);
   happened += TickWatched();
   happened += RunDeferred();
   FlushAll();
+  in_turn_ = false;
   return happened;
 }
 
@@ -158,7 +163,7 @@ void ShardImpl::At(std::uint64_t at_ns, absl::AnyInvocable<void()> work) {
 absl::Status ShardImpl::AddFd(int fd, absl::AnyInvocable<void()> on_ready) {
   epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return ErrnoStatus(errno, "fit: watch a descriptor");
-  fds_[fd] = std::make_shared<FdWatch>(std::move(on_ready));
+  fds_[fd] = std::make_shared<FdWatch>(FdWatch{std::move(on_ready)});
   fds_due_ = true;
   return absl::OkStatus();
 }

@@ -54,6 +54,12 @@ class ShardImpl final : public Shard {
   fabric::CompletionQueue& queue() { return *queue_; }
   TimerWheel& wheel() { return wheel_; }
   std::uint64_t now_ns() const { return options_.clock->NowNs(); }
+  // At most a turn old, for what needs no better: reading the clock costs as much as a checksum.
+  std::uint64_t turn_ns() {
+    if (!in_turn_) return now_ns();
+    if (turn_ns_ == 0) turn_ns_ = now_ns();
+    return turn_ns_;
+  }
   const std::shared_ptr<SubmitQueue>& submit_queue() { return submitted_; }
 
   void Attach(fabric::EndpointId endpoint, TurnMember& member) { members_[endpoint] = &member; }
@@ -102,6 +108,8 @@ class ShardImpl final : public Shard {
   std::vector<TurnMember*> to_flush_;
   std::vector<absl::AnyInvocable<void()>> deferred_;
   absl::flat_hash_map<int, std::shared_ptr<FdWatch>> fds_;
+  bool in_turn_ = false;
+  std::uint64_t turn_ns_ = 0;  // 0: not read in this turn
   std::uint64_t fds_seen_ns_ = 0;
   bool fds_due_ = true;
   std::array<fabric::Completion, kBatch> completions_;
