@@ -122,7 +122,7 @@ class World : private PagingEvents {
   }
 
   void KillProgram(SpaceId, std::string_view reason) override { killed_ = std::string(reason); }
-  void OnChildSeen(SpaceId) override {}
+  void OnChildSeen(SpaceId, int) override {}
   void OnHolding(SpaceId, bool holding, std::string_view) override { holding_ = holding; }
   void OnEnded(SpaceId) override { ended_ = true; }
 
