@@ -26,6 +26,8 @@ Outcome Run(const Options& options) {
       return ashlar::cli::RunTopologyCheck(options);
     case Verb::kVersion:
       return ashlar::cli::RunVersion(options);
+    case Verb::kRun:
+      return ashlar::cli::RunRun(options);
     case Verb::kNone:
       break;
   }

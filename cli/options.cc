@@ -1,6 +1,8 @@
 #include "cli/options.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <sstream>
 
 #include <CLI/CLI.hpp>
@@ -17,18 +19,20 @@ namespace {
 
 constexpr char kExamples[] =
     "Examples:\n"
+    "  ashlar run --cache 64MiB -- sort big.txt\n"
     "  ashlar status                      is every node up; what is wrong and how to fix it\n"
     "  ashlar ps                          programs on remote memory\n"
     "  ashlar stats p1                    faults, pages, latencies of one node and its programs\n"
     "  ashlar stats --json word_count     of one program, for a script\n"
     "  ashlar topology check lab.yaml     every fault of a topology file\n"
     "The topology is --topology FILE, else $ASHLAR_TOPOLOGY, ~/.config/ashlar/topology.yaml, /etc/ashlar/topology.yaml.\n"
-    "Exit codes: 0 ok, 1 the asked-for state is bad, 64 usage, 69 a node is away, 78 config.";
+    "Exit codes: 0 ok, 1 the asked-for state is bad, 64 usage, 69 a node is away, 78 config; `run`: the program's own.";
 
 // CLI11 parses into these.
 struct Raw {
   Options options;
   std::string timeout = "2s";
+  std::string cache;
 };
 
 struct Grammar {
@@ -39,6 +43,7 @@ struct Grammar {
   CLI::App* topology = nullptr;
   CLI::App* topology_check = nullptr;
   CLI::App* version = nullptr;
+  CLI::App* run = nullptr;
 };
 
 void Describe(Raw& raw, Grammar& grammar) {
@@ -51,6 +56,10 @@ void Describe(Raw& raw, Grammar& grammar) {
   app.add_flag("--json", options.common.json, "One JSON object with a \"schema\", for programs");
   app.add_option("--timeout", raw.timeout, "How long a node may take to answer: 500ms, 2s")->capture_default_str()->type_name("TIME");
 
+  grammar.run = app.add_subcommand("run", "Start a program, unchanged, on remote memory: ashlar run [OPTIONS] -- PROGRAM ARGS…");
+  grammar.run->add_option("--cache", raw.cache, "Local memory of all its processes together (default: the pnode chooses)")->type_name("SIZE");
+  grammar.run->add_option("--on", options.run.on, "A pnode of this host (default: the only one that runs)")->type_name("ID");
+  grammar.run->add_option("--name", options.run.name, "Shown in ps and stats (default: the program's file name)")->type_name("NAME");
   grammar.status = app.add_subcommand("status", "Is the cluster well: a line per node, a line per problem with its fix");
   grammar.status->add_option("NODE", options.target, "Only this node, and its links");
   grammar.ps = app.add_subcommand("ps", "Programs on remote memory");
@@ -64,10 +73,14 @@ void Describe(Raw& raw, Grammar& grammar) {
   grammar.topology_check->add_option("FILE", options.target, "A topology file")->required();
   grammar.version = app.add_subcommand("version", "Print the version");
   grammar.status->footer("Examples:\n  ashlar status\n  ashlar status m1 --json\nExit code 1 unless every node asked is ready and has no problem.");
+  grammar.run->footer(
+      "Examples:\n  ashlar run --cache 64MiB -- sort big.txt\n  ashlar run --on p1 --name nightly -- python3 job.py --fast\n"
+      "It runs as you, with your terminal, environment, directory and signals. Exit code: the program's own, 128+n for a\n"
+      "signal, 127 not found, 126 not executable, 125 if Ashlar failed.");
   grammar.ps->footer("Examples:\n  ashlar ps\n  ashlar ps -a --json\nLIMIT bounds RESIDENT + STAGED on the pnode; REMOTE lies on memory nodes.");
   grammar.stats->footer("Examples:\n  ashlar stats\n  ashlar stats m1\n  ashlar stats word_count --all\n  ashlar stats 4711 --json");
   grammar.topology_check->footer("Example:\n  ashlar topology check /etc/ashlar/topology.yaml\nExit code 78 if there is a fault.");
-  for (CLI::App* verb : {grammar.status, grammar.ps, grammar.stats, grammar.topology, grammar.topology_check, grammar.version}) {
+  for (CLI::App* verb : {grammar.run, grammar.status, grammar.ps, grammar.stats, grammar.topology, grammar.topology_check, grammar.version}) {
     verb->fallthrough();  // --json and the like may stand behind the verb, too
   }
 }
@@ -78,6 +91,7 @@ Verb VerbOf(const Grammar& grammar) {
   if (grammar.stats->parsed()) return Verb::kStats;
   if (grammar.topology_check->parsed()) return Verb::kTopologyCheck;
   if (grammar.version->parsed()) return Verb::kVersion;
+  if (grammar.run->parsed()) return Verb::kRun;
   return Verb::kNone;
 }
 
@@ -111,28 +125,54 @@ Outcome OutcomeOf(const CLI::App& app, const CLI::ParseError& error) {
   return UsageError(Printable(error.what()));
 }
 
+// The rest of `run`: what CLI11 can't check, and the program's own words, which it must not see.
+std::optional<Outcome> FinishRun(const Raw& raw, std::vector<std::string> command, Options* options) {
+  if (options->common.json) return UsageError("run: --json makes no sense here, stdout is the program's");
+  if (command.empty()) return UsageError("run: no program; write `ashlar run [OPTIONS] -- PROGRAM ARGS`");
+  options->run.command = std::move(command);
+  if (raw.cache.empty()) return std::nullopt;
+  const absl::StatusOr<std::uint64_t> cache = config::ParseSize(raw.cache);
+  if (!cache.ok()) return UsageError(absl::StrCat("run: --cache: ", cache.status().message()));
+  options->run.cache_bytes = *cache;
+  return std::nullopt;
+}
+
+std::optional<Outcome> FinishTimeout(const Raw& raw, Options* options) {
+  const absl::StatusOr<absl::Duration> timeout = config::ParseDuration(raw.timeout);
+  if (!timeout.ok()) return UsageError(absl::StrCat("--timeout: ", timeout.status().message()));
+  if (*timeout <= absl::ZeroDuration() || *timeout > absl::Hours(1)) return UsageError("--timeout: must be between 1ms and 1h");
+  options->common.timeout = *timeout;
+  return std::nullopt;
+}
+
+// `arguments` up to "--", which `parse` takes, and what stands behind.
+std::optional<Outcome> Parse(const std::vector<std::string>& arguments, Grammar& grammar, Raw& raw) {
+  const auto dashes = std::find(arguments.begin(), arguments.end(), "--");
+  std::vector<std::string> words(std::make_reverse_iterator(dashes), arguments.rend());  // last first, as CLI11 takes them
+  try {
+    grammar.app.parse(words);
+  } catch (const CLI::ParseError& error) {
+    return OutcomeOf(grammar.app, error);
+  }
+  raw.options.verb = VerbOf(grammar);
+  if (std::optional<Outcome> bad = FinishTimeout(raw, &raw.options)) return bad;
+  std::vector<std::string> command;
+  if (dashes != arguments.end()) command.assign(dashes + 1, arguments.end());
+  if (raw.options.verb == Verb::kRun) return FinishRun(raw, std::move(command), &raw.options);
+  if (!command.empty()) return UsageError("only `run` takes words behind --");
+  return std::nullopt;
+}
+
 }  // namespace
 
 ParsedOptions ParseOptions(const std::vector<std::string>& arguments, bool terminal) {
   Raw raw;
   Grammar grammar;
   Describe(raw, grammar);
-  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 takes them
   ParsedOptions parsed;
-  try {
-    grammar.app.parse(reversed);
-  } catch (const CLI::ParseError& error) {
-    parsed.outcome = OutcomeOf(grammar.app, error);
-    return parsed;
-  }
+  parsed.outcome = Parse(arguments, grammar, raw);
+  if (parsed.outcome && parsed.outcome->exit_code != 0 && grammar.run->parsed()) parsed.outcome->exit_code = kExitRunFailed;
   parsed.options = raw.options;
-  parsed.options.verb = VerbOf(grammar);
-  const absl::StatusOr<absl::Duration> timeout = config::ParseDuration(raw.timeout);
-  if (!timeout.ok() || *timeout <= absl::ZeroDuration() || *timeout > absl::Hours(1)) {
-    parsed.outcome = UsageError(absl::StrCat("--timeout: ", timeout.ok() ? "must be between 1ms and 1h" : timeout.status().message()));
-    return parsed;
-  }
-  parsed.options.common.timeout = *timeout;
   const char* no_color = std::getenv("NO_COLOR");
   parsed.options.common.style.color = terminal && (no_color == nullptr || *no_color == '\0');
   return parsed;

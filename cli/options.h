@@ -21,6 +21,8 @@ struct Outcome {
 
 // An asked-for state is bad: a node is away or has a problem.
 inline constexpr int kExitBadState = 1;
+// `run` ended for a reason of ours: never mistaken for the program's own code (usage included).
+inline constexpr int kExitRunFailed = 125;
 
 struct CommonOptions {
   std::string topology;  // --topology; empty: the places of topology_lookup.h
@@ -29,13 +31,19 @@ struct CommonOptions {
   Style style;
 };
 
-enum class Verb { kNone, kStatus, kPs, kStats, kTopologyCheck, kVersion };
+enum class Verb { kNone, kStatus, kPs, kStats, kTopologyCheck, kVersion, kRun };
 
 struct Options {
   Verb verb = Verb::kNone;
   CommonOptions common;
   std::string target;  // status: a node; stats: a node, a pid or a program's name; topology check: a file
   bool all = false;    // ps: also the ended ones; stats: also what is 0
+  struct {
+    std::string on;                // a pnode of this host; empty: the only one
+    std::uint64_t cache_bytes = 0;  // 0: the pnode chooses
+    std::string name;
+    std::vector<std::string> command;  // at least the program
+  } run;
 };
 
 // Either options, or how to end at once (--help, --version, a mistake). `terminal`: stdout is one.

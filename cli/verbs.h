@@ -2,6 +2,9 @@
 // Threads: one thread at a time.
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "cli/options.h"
 
 namespace ashlar::cli {
@@ -11,5 +14,15 @@ Outcome RunPs(const Options& options);
 Outcome RunStats(const Options& options);
 Outcome RunTopologyCheck(const Options& options);
 Outcome RunVersion(const Options& options);
+
+// `run`: becomes the program's parent and ends as it does. Before the process has a second thread.
+Outcome RunRun(const Options& options);
+
+// Where the pnode listens on which `run` starts its program: that of --on, or the only one of this host.
+struct RunPlace {
+  std::string socket_path;
+  std::optional<Outcome> failure;
+};
+RunPlace FindRunPlace(const Options& options);
 
 }  // namespace ashlar::cli

@@ -69,9 +69,31 @@ TEST(CliOptions, MistakesEndWith64AndNameTheNearestVerb) {
   }
 }
 
+TEST(CliOptions, RunLeavesTheProgramsWordsAlone) {
+  const Options options = Good({"run", "--cache", "64MiB", "--on", "p1", "--name", "n", "--", "sort", "--json", "--", "-h", "status"});
+  EXPECT_EQ(options.verb, Verb::kRun);
+  EXPECT_EQ(options.run.cache_bytes, 64u << 20);
+  EXPECT_EQ(options.run.on, "p1");
+  EXPECT_EQ(options.run.name, "n");
+  EXPECT_EQ(options.run.command, (std::vector<std::string>{"sort", "--json", "--", "-h", "status"}));
+  EXPECT_FALSE(options.common.json);
+}
+
+TEST(CliOptions, MistakesOfRunEndWith125WhichIsNoCodeOfAProgram) {
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"run"}, {"run", "--"}, {"run", "sort"}, {"run", "--cache", "64", "--", "x"}, {"run", "--cach", "64MiB", "--", "x"}, {"run", "--json", "--", "x"}}) {
+    const ParsedOptions parsed = ParseOptions(words, false);
+    ASSERT_TRUE(parsed.outcome.has_value());
+    EXPECT_EQ(parsed.outcome->exit_code, 125) << parsed.outcome->err;
+    EXPECT_NE(parsed.outcome->err, "");
+  }
+  EXPECT_EQ(ParseOptions({"run", "--help"}, false).outcome->exit_code, 0);
+  EXPECT_EQ(ParseOptions({"status", "--", "x"}, false).outcome->exit_code, 64);
+}
+
 TEST(CliOptions, EveryVerbHasHelpWithAnExample) {
   for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"--help"}, {"status", "--help"}, {"ps", "-h"}, {"stats", "--help"}, {"topology", "check", "--help"}}) {
+           {"--help"}, {"run", "--help"}, {"status", "--help"}, {"ps", "-h"}, {"stats", "--help"}, {"topology", "check", "--help"}}) {
     const ParsedOptions parsed = ParseOptions(words, false);
     ASSERT_TRUE(parsed.outcome.has_value());
     EXPECT_EQ(parsed.outcome->exit_code, 0);
