@@ -46,6 +46,7 @@ struct SimMm {
   std::set<int> released;                    // threads whose event was read
   int changing = 0;
   bool gone = false;
+  std::function<void(int)> on_read = [](int) {};  // the thread whose event was just read may run on another CPU at once
   bool thread_drops = false;                 // some thread is inside of madvise
 
   // Tries an access; false: the thread waits for a fault now.
@@ -103,10 +104,12 @@ class SimSource : public FaultSource {
       ++count;
     }
     while (count < 16 && !mm_->events.empty()) {
-      mm_->released.insert(mm_->events.front().thread);
+      int thread = mm_->events.front().thread;
+      mm_->released.insert(thread);
       into.push_back(std::move(mm_->events.front().event));
       mm_->events.pop_front();
       ++count;
+      mm_->on_read(thread);
     }
     return count;
   }

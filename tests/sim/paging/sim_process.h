@@ -38,6 +38,7 @@ class SimProcess {
       Map(threads_.back().region, kRegionPages);
     }
     if (threads > 0) Map(kBase, kRegionPages);
+    mm_->on_read = [this](int thread) { RunOnRead(thread); };
   }
 
   SimMm& mm() { return *mm_; }
@@ -92,6 +93,7 @@ class SimProcess {
   };
 
   std::uint64_t Below(std::uint64_t n) { return shared_.random() % n; }
+  std::uint64_t Skewed() { return Below(Below(2) == 0 ? 8 : kRegionPages); }  // so that threads meet
   void Map(std::uint64_t address, std::uint64_t pages) {
     for (std::uint64_t i = 0; i < pages; ++i) {
       mm_->pages[address + i * kPageBytes] = {};
@@ -149,7 +151,7 @@ class SimProcess {
     std::uint64_t dice = IsWalker(thread) ? Below(50) : Below(100);
     if (is_child_ && dice >= 97) return Exit();
     if (dice < 50) {  // own region
-      std::uint64_t page = WalksNow(thread) ? thread.cursor++ % kRegionPages : Below(Below(2) == 0 ? 8 : kRegionPages);
+      std::uint64_t page = WalksNow(thread) ? thread.cursor++ % kRegionPages : Skewed();
       thread.address = thread.region + page * kPageBytes;
       thread.write = Below(2) == 0;
       thread.verify = true;
@@ -158,7 +160,7 @@ class SimProcess {
       thread.write = Below(2) == 0;
       thread.verify = true;
     } else if (dice < 84) {  // a peek
-      thread.address = threads_[Below(threads_.size())].region + Below(kRegionPages) * kPageBytes;
+      thread.address = threads_[Below(threads_.size())].region + Skewed() * kPageBytes;
       thread.write = false;
       thread.verify = false;
     } else {
@@ -168,8 +170,16 @@ class SimProcess {
     Access(thread);
   }
 
+  void RunOnRead(int id) {
+    if (Below(2) == 0) return;
+    for (Thread& thread : threads_) {
+      if (thread.id != id) continue;
+      for (std::uint64_t steps = 1 + Below(2); steps > 0 && thread.step != Step::kIdle; --steps) Run(thread, /*quiet=*/true);
+    }
+  }
+
   void BeginChange(Thread& thread, std::uint64_t dice) {
-    std::uint64_t first = Below(kRegionPages);
+    std::uint64_t first = Skewed();
     std::uint64_t count = 1 + Below(std::min<std::uint64_t>(kRegionPages - first, 6));
     AddressRange range{thread.region + first * kPageBytes, thread.region + (first + count) * kPageBytes};
     if (dice < 90) return Drop(thread, range);
