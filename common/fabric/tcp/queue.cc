@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "common/base/clock.h"
 #include "common/base/status.h"
@@ -75,8 +76,18 @@ void TcpQueue::Remove(TcpEndpoint& endpoint) { std::erase(timed_, &endpoint); }
 void TcpQueue::Progress() {
   if (awake_ || timer_at_ns_ != 0) DrainWakeups();
   if (!timed_.empty()) PassTime();
-  skipped_ = after_arm() && !skipped_;
-  if (skipped_) return;
+  const bool drained = std::exchange(drained_, false);
+  if (skips_ < kMaxSkips && (after_arm() || drained)) {
+    ++skips_;
+    return;
+  }
+  skips_ = 0;
+  const std::uint64_t received = counters().bytes_received.value();
+  AskSockets();
+  drained_ = counters().bytes_received.value() != received;
+}
+
+void TcpQueue::AskSockets() {
   if (watched_.size() <= kDirectEndpoints && writers_ == 0) {
     // By index: an endpoint that fails takes itself out.
     for (std::size_t i = 0; i < watched_.size();) {

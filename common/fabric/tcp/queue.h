@@ -2,9 +2,11 @@
 //
 // event_fd() is an epoll with the sockets (level-triggered, so bytes not read yet keep it readable), an eventfd for
 // completions that were made while nobody polled, and a timerfd for what waits for time. With one or two endpoints Poll
-// reads the sockets directly: one system call less per message than asking epoll first. The Poll between Arm and sleep asks
-// no socket at all, because bytes that came meanwhile end the sleep before it begins; but never twice running, so that a
-// loop that arms before each Poll gets on as well.
+// reads the sockets directly: one system call less per message than asking epoll first.
+//
+// Two Polls ask no socket at all, for most often there is nothing: the one right behind a Poll that took what had come (the
+// next one asks), and the one between Arm and sleep (bytes that came meanwhile end the sleep before it begins). Never more
+// than two running, so a loop that arms before each Poll gets on as well.
 #pragma once
 
 #include <array>
@@ -47,15 +49,18 @@ class TcpQueue final : public QueueBase {
  private:
   static constexpr std::size_t kStagingBytes = 64u << 10;
   static constexpr std::size_t kDirectEndpoints = 2;
+  static constexpr int kMaxSkips = 2;
 
   TcpQueue(int depth, std::shared_ptr<FabricStats> stats) : QueueBase(depth, std::move(stats)), staging_(kStagingBytes) {}
+  void AskSockets();
   void PassTime();
   void DrainWakeups();
 
   UniqueFd epoll_;
   UniqueFd wake_;
   UniqueFd timer_;
-  bool skipped_ = false;              // the last Progress asked no socket
+  int skips_ = 0;                     // Progresses running that asked no socket
+  bool drained_ = false;              // the last one that did took bytes
   bool awake_ = false;                // wake_ is readable
   std::uint64_t timer_at_ns_ = 0;     // 0 = not set
   std::size_t writers_ = 0;           // endpoints that wait to write or to connect
