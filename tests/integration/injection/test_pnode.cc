@@ -150,7 +150,7 @@ class TestPnode::Owner {
         std::vector<std::uint64_t> evicted;  // not those that another ending thread needs
         std::set<std::uint64_t> pinned;
         for (const AddressRange& range : ticket.ranges()) {
-          for (std::uint64_t page = range.begin; page < range.end; page += kPageBytes) {
+          for (std::uint64_t page = range.start; page < range.end; page += kPageBytes) {
             if (!Pinned(page)) evicted.push_back(page);
             pinned.insert(page);
           }
@@ -196,7 +196,7 @@ class TestPnode::Owner {
     for (int tries = 0; tries < 64 && batch.size() < kMaxMovePages && !regions_.empty(); ++tries) {
       if (region_ >= regions_.size()) region_ = 0;
       const AddressRange& region = regions_[region_];
-      cursor_ = std::max(cursor_, region.begin);
+      cursor_ = std::max(cursor_, region.start);
       while (batch.size() < kMaxMovePages && cursor_ < region.end) {
         if (!Pinned(cursor_) && !away_.contains(cursor_)) batch.push_back(cursor_);
         cursor_ += kPageBytes;
@@ -213,7 +213,7 @@ class TestPnode::Owner {
   void MoveOut(std::vector<std::uint64_t> pages) {
     std::erase_if(pages, [&](std::uint64_t page) {
       return std::none_of(regions_.begin(), regions_.end(),
-                          [&](const AddressRange& region) { return region.begin <= page && page < region.end; });
+                          [&](const AddressRange& region) { return region.start <= page && page < region.end; });
     });
     if (pages.empty() || pages.size() > kMaxMovePages) return;
     MoveMailbox& box = control_->move;
@@ -272,6 +272,7 @@ TestPnode::TestPnode(TestPnodeOptions options) : options_(std::move(options)) {
 TestPnode::~TestPnode() {
   server_.reset();
   guard_.reset();
+  ::unlink(socket_path_.c_str());
   ::rmdir(socket_path_.substr(0, socket_path_.rfind('/')).c_str());
 }
 

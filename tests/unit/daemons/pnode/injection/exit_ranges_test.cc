@@ -23,7 +23,7 @@ std::vector<std::pair<std::uint64_t, std::uint64_t>> Ranges(std::uint64_t head, 
          *word = found->second;
          return true;
        })) {
-    pairs.emplace_back(range.begin, range.end);
+    pairs.emplace_back(range.start, range.end);
   }
   return pairs;
 }

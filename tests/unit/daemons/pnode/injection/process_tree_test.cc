@@ -11,12 +11,24 @@ namespace {
 
 TEST(ProcessTree, StatLineWithAnyNameIsRead) {
   ProcessInfo process;
-  const std::string tail = " S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2";
+  const std::string tail = " S 7 1 1 0 -1 4194624 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2";
   ASSERT_TRUE(ParseProcStat("42 (a) b) (c)" + tail, &process));
   EXPECT_EQ(process.pid, 42);
   EXPECT_EQ(process.parent, 7);
   EXPECT_EQ(process.name, "a) b) (c");
   EXPECT_EQ(process.start_ticks, 98765u);
+  EXPECT_FALSE(process.executed) << "PF_FORKNOEXEC stands in 4194624";
+}
+
+TEST(ProcessTree, ChildIsToldApartByWhetherItExecuted) {
+  int status = 0;
+  const pid_t child = ::fork();
+  if (child == 0) ::pause();
+  const std::vector<ProcessInfo> found = Descendants(::getpid());
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_FALSE(found[0].executed);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, &status, 0);
 }
 
 TEST(ProcessTree, DamagedStatLinesAreRefused) {
