@@ -1,0 +1,28 @@
+// Finds the batches of one segment by their headers. Reads, changes nothing.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "daemons/snode/replica_log/chain.h"
+#include "daemons/snode/replica_log/log_device.h"
+
+namespace ashlar::snode {
+
+struct SegmentScan {
+  std::uint64_t generation = 0;     // 0 = never used
+  bool first_block_bad = false;     // no header in block 0, although something else is there
+  std::vector<FoundBatch> batches;  // of that generation, in block order
+};
+
+// Goes from header to header; where none follows it looks at every block behind for headers of this segment, since a
+// torn batch can hide good ones. Data blocks hold whatever programs wrote, headers of logs included: a header counts
+// only with this store's uuid, in its own segment and block. In block 0 a good header that is not ours is DataLoss.
+absl::StatusOr<SegmentScan> ScanSegment(LogDevice& device, const disk::StoreUuid& store_uuid, std::uint32_t segment,
+                                        std::uint32_t blocks);
+
+// Reads and verifies a whole batch: header, place, and the CRC of every data block. False: it does not verify.
+absl::StatusOr<bool> BatchVerifies(LogDevice& device, const disk::StoreUuid& store_uuid, const FoundBatch& batch);
+
+}  // namespace ashlar::snode
