@@ -110,7 +110,8 @@ void Harness::Report(const Metric& metric, const std::vector<std::vector<double>
   Summary summary = Summarize(all);
   summary.p50 = Median(medians);
   const double ratio = ratios.empty() ? NAN : Median(ratios);
-  const std::optional<Target> target = FindTarget(bench_, metric.metric);
+  std::optional<Target> target = FindTarget(bench_, metric.metric);
+  if (target.has_value() && target->of == Of::kRatio && ratios.empty()) target.reset();  // without its floor there is no verdict
   bool ok = true;
   if (target.has_value()) {
     const double value = target->of == Of::kRatio ? ratio : target->of == Of::kP50 ? summary.p50 : summary.p99;
