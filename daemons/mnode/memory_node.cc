@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/control/node_facts.h"
 #include "common/fabric/tcp/device.h"
@@ -95,11 +94,6 @@ control::NodeStatus MemoryNode::Status() const {
   status.usage.push_back({.name = "pool", .used_bytes = usage.used_bytes, .limit_bytes = usage.pool_bytes});
   if (snode_ != nullptr) {
     status.links.push_back(control::LinkStatusOf(memory_->replicator()->link_report()));
-    if (!memory_->replicator()->link_up()) {
-      status.problems.push_back({.code = "LINK-DOWN",
-                                 .text = absl::StrCat("no link to storage node ", snode_->id, ": dirty pages cannot be made safe, write-backs wait"),
-                                 .fix = absl::StrCat("start ashlar-snode --id ", snode_->id, ", or look at its log")});
-    }
   }
   return status;
 }

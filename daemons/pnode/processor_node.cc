@@ -1,5 +1,7 @@
 #include "daemons/pnode/processor_node.h"
 
+#include <filesystem>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +16,17 @@ namespace ashlar::pnode {
 namespace {
 
 std::uint64_t Ns(absl::Duration duration) { return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration)); }
+
+// The socket's directory, for its owner and group only. systemd has made it already; a daemon started by hand has not.
+absl::Status MakeSocketDirectory(const std::string& socket) {
+  const std::filesystem::path directory = std::filesystem::path(socket).parent_path();
+  std::error_code error;
+  if (!std::filesystem::create_directories(directory, error)) {
+    return error ? ErrnoStatus(error.value(), absl::StrCat("make ", directory.string())) : absl::OkStatus();
+  }
+  std::filesystem::permissions(directory, std::filesystem::perms::owner_all | std::filesystem::perms::group_read | std::filesystem::perms::group_exec, error);
+  return error ? ErrnoStatus(error.value(), absl::StrCat("chmod ", directory.string())) : absl::OkStatus();
+}
 
 }  // namespace
 
@@ -79,6 +92,7 @@ absl::Status ProcessorNode::BuildPaging(service::DaemonContext& context) {
   ASHLAR_ASSIGN_OR_RETURN(paging_, FaultThread::Start({}, *store_, *programs_));
   ASHLAR_ASSIGN_OR_RETURN(guard_, Guard::Start([this](ExitTicket ticket) { programs_->OnThreadExit(std::move(ticket)); }));
   ASHLAR_ASSIGN_OR_RETURN(const std::string socket, service::RunSocketPath(context.node.id));
+  ASHLAR_RETURN_IF_ERROR(MakeSocketDirectory(socket));
   ASHLAR_ASSIGN_OR_RETURN(handoff_, HandoffServer::Start({.socket_path = socket}, programs_.get()));
   programs_->Connect(*paging_, *guard_, *handoff_);
   return absl::OkStatus();
@@ -104,11 +118,6 @@ control::NodeStatus ProcessorNode::Status() const {
   status.usage.push_back({.name = "cache", .used_bytes = programs_->granted_bytes(), .limit_bytes = cache_bytes_});
   status.links.push_back(control::LinkStatusOf(store_->link_report()));
   status.problems = programs_->Problems();
-  if (!store_->link_up()) {
-    status.problems.push_back({.code = "LINK-DOWN",
-                               .text = absl::StrCat("no link to memory node ", home_->id, ": programs wait for every page that is not local"),
-                               .fix = absl::StrCat("start ashlar-mnode --id ", home_->id, ", or look at its log")});
-  }
   return status;
 }
 

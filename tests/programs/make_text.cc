@@ -1,5 +1,6 @@
-// make_text MIB SEED: writes about MIB MiB of text to stdout: lines of words drawn with a Zipf-like skew, the same text
-// for the same seed.
+// make_text MIB SEED: writes about MIB MiB of text to stdout: lines of words of a vocabulary of 50,000, drawn by
+// Zipf's law; the same text for the same seed.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -26,12 +27,21 @@ std::vector<std::string> MakeWords(std::size_t count) {
   return words;
 }
 
-// Small ranks are frequent: two thirds of the draws fall into ever smaller prefixes.
-std::size_t SkewedRank(std::size_t count) {
-  std::size_t range = count;
-  while (range > 8 && Random() % 3 != 0) range /= 4;
-  return Random() % range;
-}
+// Zipf's law, as in natural language: the word of rank r comes in proportion to 1 / r.
+class ZipfRanks {
+ public:
+  explicit ZipfRanks(std::size_t count) : cumulative_(count) {
+    double sum = 0;
+    for (std::size_t rank = 0; rank < count; ++rank) cumulative_[rank] = sum += 1.0 / static_cast<double>(rank + 1);
+  }
+  std::size_t Draw() const {
+    const double point = static_cast<double>(Random() >> 11) / static_cast<double>(1ULL << 53) * cumulative_.back();
+    return static_cast<std::size_t>(std::upper_bound(cumulative_.begin(), cumulative_.end() - 1, point) - cumulative_.begin());
+  }
+
+ private:
+  std::vector<double> cumulative_;
+};
 
 }  // namespace
 
@@ -39,12 +49,13 @@ int main(int argc, char** argv) {
   if (argc != 3) return std::fprintf(stderr, "usage: make_text MIB SEED\n"), 64;
   const std::uint64_t wanted = std::strtoull(argv[1], nullptr, 10) << 20;
   state = std::strtoull(argv[2], nullptr, 10) | 1;
-  const std::vector<std::string> words = MakeWords(200'000);
+  const std::vector<std::string> words = MakeWords(50'000);
+  const ZipfRanks ranks(words.size());
   std::uint64_t written = 0;
   std::string line;
   while (written < wanted) {
     line.clear();
-    for (std::size_t n = 3 + Random() % 12; n > 0; --n) line.append(words[SkewedRank(words.size())]).push_back(' ');
+    for (std::size_t n = 3 + Random() % 12; n > 0; --n) line.append(words[ranks.Draw()]).push_back(' ');
     line.back() = '\n';
     if (std::fwrite(line.data(), 1, line.size(), stdout) != line.size()) return std::perror("make_text"), 74;
     written += line.size();
