@@ -8,11 +8,13 @@
 #include "common/base/check.h"
 #include "common/base/crc32c.h"
 #include "common/base/status.h"
-#include "daemons/mnode/message.h"
+#include "common/fit/message.h"
 
 namespace ashlar::mnode {
 namespace wire = fit::wire;
 using fit::Code;
+using fit::MessageWriter;
+using fit::ReadMessage;
 namespace {
 
 constexpr std::uint64_t kTickNs = 1'000'000'000;

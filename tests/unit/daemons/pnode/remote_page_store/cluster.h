@@ -14,10 +14,10 @@
 #include "common/base/mapping.h"
 #include "common/fabric/memory/network.h"
 #include "common/fit/connection.h"
+#include "common/fit/message.h"
 #include "common/fit/server.h"
 #include "common/telemetry/log.h"
 #include "daemons/mnode/memory_service.h"
-#include "daemons/mnode/message.h"
 #include "daemons/pnode/remote_page_store/remote_page_store.h"
 
 namespace ashlar {
@@ -44,7 +44,7 @@ class FakeSnode : public fit::Handler {
       case kAppendPages: return Append(request, std::move(reply));
       case kTrim: return Trim(request, std::move(reply));
       case kDestroySpace: {
-        const auto message = mnode::ReadMessage<fit::wire::SpaceList, fit::wire::u64>(request.payload, 0);
+        const auto message = fit::ReadMessage<fit::wire::SpaceList, fit::wire::u64>(request.payload, 0);
         disk_.spaces.erase(message->head.space);
         disk_.ended.insert(message->head.space);
         return reply.Send(fit::Code::kOk);
@@ -65,15 +65,15 @@ class FakeSnode : public fit::Handler {
     std::memcpy(&open, request.payload.data(), sizeof(open));
     if (disk_.ended.contains(open.space)) return reply.Send(fit::Code::kNotFound);
     disk_.spaces[open.space];
-    mnode::MessageWriter out(reply.payload());
+    fit::MessageWriter out(reply.payload());
     out.Put(fit::wire::FenceReply{.epoch = open.epoch, .era = 1, .view = open.view, .durable_batch_seq = 1});
     reply.Send(fit::Code::kOk, out.size());
   }
   void Append(const fit::RequestView& request, fit::ReplyWriter reply) {
     ++appends;
     if (full) return reply.Send(fit::Code::kExhausted, 0, 0, {.retry_after_ms = 50});
-    const auto message = mnode::ReadMessage<fit::wire::AppendHead, fit::wire::PageAppend>(request.payload, 64);
-    mnode::MessageWriter out(reply.payload());
+    const auto message = fit::ReadMessage<fit::wire::AppendHead, fit::wire::PageAppend>(request.payload, 64);
+    fit::MessageWriter out(reply.payload());
     out.Put(fit::wire::ListReply{.next = message->head.ticket, .count = message->head.count, .flags = 0});
     for (std::uint32_t i = 0; i < message->head.count; ++i) {
       const fit::wire::PageAppend page = message->item(i);
@@ -97,7 +97,7 @@ class FakeSnode : public fit::Handler {
     reply.Send(fit::Code::kOk, out.size());
   }
   void Trim(const fit::RequestView& request, fit::ReplyWriter reply) {
-    const auto message = mnode::ReadMessage<fit::wire::SpaceList, fit::wire::TrimRange>(request.payload, 126);
+    const auto message = fit::ReadMessage<fit::wire::SpaceList, fit::wire::TrimRange>(request.payload, 126);
     auto& pages = disk_.spaces[message->head.space];
     for (std::uint32_t i = 0; i < message->head.count; ++i) {
       const fit::wire::TrimRange range = message->item(i);

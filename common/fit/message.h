@@ -8,7 +8,7 @@
 #include <optional>
 #include <span>
 
-namespace ashlar::mnode {
+namespace ashlar::fit {
 
 template <typename Head, typename Item>
 struct Message {
@@ -48,4 +48,4 @@ class MessageWriter {
   std::size_t size_ = 0;
 };
 
-}  // namespace ashlar::mnode
+}  // namespace ashlar::fit
