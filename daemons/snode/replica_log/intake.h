@@ -34,9 +34,9 @@ class Intake {
     if (record == nullptr) return {};
     return {.open = record->open, .ended = record->ended, .formed = record->open, .end_formed = record->ended};
   }
-  // A control entry of `space` was accepted, which thereby is as `now` says.
-  void AcceptControl(SpaceId space, Space now) {
-    ++now.pending;
+  // `count` control entries of `space` were accepted, which thereby is as `now` says.
+  void AcceptControl(SpaceId space, Space now, std::uint32_t count) {
+    now.pending += count;
     spaces_[space] = std::move(now);
   }
   void OnOpenFormed(SpaceId space, const OpenRecord& open) { spaces_.at(space).formed = open; }

@@ -220,12 +220,12 @@ absl::Status ReplicaLog::Control(SpaceId space, std::vector<PendingEntry> entrie
   auto waiter = std::make_shared<Waiter>();
   waiter->space = space;
   waiter->space_done = std::move(done);
+  intake_.AcceptControl(space, now, static_cast<std::uint32_t>(entries.size()));
   for (PendingEntry& entry : entries) {
     entry.source = EntrySource::kControl;
     entry.waiter = waiter;
     entry.ticket = next_ticket_++;
     ++waiter->undecided;
-    intake_.AcceptControl(space, now);
     controls_.push_back(std::move(entry));
   }
   return absl::OkStatus();
@@ -316,11 +316,12 @@ absl::Status ReplicaLog::EndSpace(SpaceId space, Epoch epoch, SpaceDone done) {
   // Ended durably, or never known: there is nothing to end. Ended but not yet durable: write it once more and wait.
   if (outcome == Outcome::kEnded && now.pending == 0)
     return AnswerNow(space, Outcome::kAlready, std::move(done)), absl::OkStatus();
-  if (outcome != Outcome::kTaken && outcome != Outcome::kEnded)
+  // A higher epoch may end it too: nothing comes after an end that it could let in.
+  if (outcome != Outcome::kTaken && outcome != Outcome::kEnded && outcome != Outcome::kFutureEpoch)
     return AnswerNow(space, outcome, std::move(done)), absl::OkStatus();
   std::vector<PendingEntry> entries(1);
   entries[0].entry = {
-      .space = space.value(), .epoch = static_cast<std::uint32_t>(epoch.value()), .kind = disk::EntryKind::kEnd};
+      .space = space.value(), .epoch = static_cast<std::uint32_t>(now.open.epoch.value()), .kind = disk::EntryKind::kEnd};
   entries[0].entry.crc = disk::EntryCrc(entries[0].entry, {});
   now.ended = true;
   counters_.ended_spaces_total.Add();

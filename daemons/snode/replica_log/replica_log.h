@@ -5,7 +5,7 @@
 // borrowed until then, and if the log is destroyed first, until that. Calls that return an error took nothing, and
 // their `done` never runs.
 //
-// Threads: only the one thread that calls Poll; CollectStats from any thread.
+// Threads: only the one thread that calls Poll; CollectStats and capacity from any thread.
 // Errors of Poll: DataLoss = the disk failed twice in a row; no `done` runs any more, the daemon exits with 74.
 #pragma once
 
@@ -119,7 +119,9 @@ class ReplicaLog {
   absl::StatusOr<StoredPage> ReadPage(SpaceId space, PageNumber page, std::span<std::byte, kPageBytes> out);
   const SpaceRecord* FindSpace(SpaceId space) const { return index_.FindSpace(space); }
   const PageIndex& index() const { return index_; }
-  CapacityState capacity() const;
+  CapacityState capacity() const;  // any thread, like the two below
+  std::uint64_t live_bytes() const { return segments_.live_bytes(); }
+  std::uint64_t usable_bytes() const { return segments_.usable_bytes(); }
   const Superblock& superblock() const { return superblock_; }
   // Nothing waits and nothing is being written.
   bool idle() const;

@@ -189,6 +189,22 @@ TEST_F(ReplicaLogTest, ATrimHidesUpToItsVersionAlsoWhatComesLate) {
   EXPECT_EQ(Held(5, 10), 6U);
 }
 
+TEST_F(ReplicaLogTest, OneCallMayTrimManyRanges) {
+  EXPECT_EQ(Append({ZeroPage(5, 1, 1), ZeroPage(5, 500, 1), ZeroPage(5, 900, 1)})[2].outcome, Outcome::kTaken);
+  std::vector<TrimRange> ranges;
+  for (std::uint64_t i = 0; i < 126; ++i)  // more than one batch of entries
+    ranges.push_back({.first = PageNumber(i * 4), .count = 2, .upto = Version(3)});
+  int done = 0;
+  const auto count = [&done](const SpaceAnswer& answer) { done += answer.outcome == Outcome::kTaken ? 1 : 0; };
+  ASSERT_TRUE(log_->Trim(SpaceId(5), Epoch(1), ranges, count).ok());
+  ASSERT_TRUE(log_->Trim(SpaceId(5), Epoch(1), ranges, count).ok());
+  ASSERT_TRUE(Settle().ok());
+  EXPECT_EQ(done, 2);
+  EXPECT_EQ(Held(5, 1), 0U);
+  EXPECT_EQ(Held(5, 500), 0U);
+  EXPECT_EQ(Held(5, 900), 1U);
+}
+
 TEST_F(ReplicaLogTest, TheEraIsTheHighestSeen) {
   PageAppend append = ZeroPage(5, 1, 1);
   append.era = 8;
