@@ -78,6 +78,22 @@ TEST(StreamDetector, NothingIsFetchedAlongWithoutProof) {
   for (std::uint64_t page : {5u, 900u, 17u, 333u, 2u, 80u, 4000u}) EXPECT_EQ(detector.OnMiss(page), 1u);
 }
 
+TEST(StreamDetector, ThreadsThatWalkThroughOneAreaEachGetTheirWindow) {
+  StreamDetector detector;
+  std::uint64_t at[4] = {1000, 2000, 3000, 4000};
+  for (int step = 0; step < 3; ++step)
+    for (std::uint64_t& page : at) page += detector.OnMiss(page);
+  for (std::uint64_t page : at) EXPECT_EQ(detector.OnMiss(page), StreamDetector::kMaxWindow);
+}
+
+TEST(StreamDetector, MissesThatBelongToNoWalkDoNotEndOne) {
+  StreamDetector detector;
+  std::uint64_t page = 1000;
+  for (int step = 0; step < 3; ++step) page += detector.OnMiss(page);
+  for (std::uint64_t stray = 0; stray < 50; ++stray) EXPECT_EQ(detector.OnMiss(100'000 + stray * 977), 1u);
+  EXPECT_EQ(detector.OnMiss(page), StreamDetector::kMaxWindow);
+}
+
 TEST(StreamDetector, AWalkGetsAGrowingWindow) {
   StreamDetector detector;
   EXPECT_EQ(detector.OnMiss(10), 1u);
