@@ -10,6 +10,7 @@
 #include "common/base/status.h"
 #include "common/telemetry/log.h"
 #include "daemons/snode/replica_log/chain.h"
+#include "daemons/snode/replica_log/header_window.h"
 #include "daemons/snode/replica_log/segment_scan.h"
 
 namespace ashlar::snode {
@@ -22,8 +23,14 @@ constexpr std::size_t kMaxTorn = 2;
 
 class Recovery {
  public:
-  Recovery(LogDevice& device, const Superblock& superblock, SegmentTable& segments, PageIndex& index, Mapping buffer)
-      : device_(device), superblock_(superblock), segments_(segments), index_(index), buffer_(std::move(buffer)) {}
+  Recovery(LogDevice& device, const Superblock& superblock, SegmentTable& segments, PageIndex& index, Mapping buffer,
+           HeaderWindow headers)
+      : device_(device),
+        superblock_(superblock),
+        segments_(segments),
+        index_(index),
+        buffer_(std::move(buffer)),
+        headers_(std::move(headers)) {}
 
   absl::StatusOr<ChainEnd> Run() {
     ASHLAR_RETURN_IF_ERROR(ScanAll());
@@ -128,8 +135,7 @@ class Recovery {
   }
 
   absl::StatusOr<disk::DecodedHeader> ReadHeader(const FoundBatch& batch) {
-    disk::Block block(buffer_.bytes().first<disk::kBlockBytes>());
-    ASHLAR_RETURN_IF_ERROR(device_.Read({batch.segment, batch.block}, block));
+    ASHLAR_ASSIGN_OR_RETURN(const disk::ConstBlock block, headers_.Read({batch.segment, batch.block}));
     disk::DecodedHeader decoded = disk::DecodeHeader(block);
     if (decoded.fault != disk::HeaderFault::kNone || decoded.header.batch_seq != batch.batch_seq)
       return absl::DataLossError(Where(batch) + " reads differently a second time");
@@ -192,7 +198,7 @@ class Recovery {
   }
 
   absl::StatusOr<OpenRecord> ReadOpen(const FoundBatch& batch, const disk::Entry& entry) {
-    disk::Block data(buffer_.bytes().subspan(disk::kBlockBytes).first<disk::kBlockBytes>());
+    disk::Block data(buffer_.bytes().first<disk::kBlockBytes>());
     ASHLAR_RETURN_IF_ERROR(device_.Read({batch.segment, entry.block}, data));
     if (disk::EntryCrc(entry, data) != entry.crc)
       return absl::DataLossError(
@@ -235,7 +241,8 @@ class Recovery {
   const Superblock& superblock_;
   SegmentTable& segments_;
   PageIndex& index_;
-  Mapping buffer_;
+  Mapping buffer_;  // one block
+  HeaderWindow headers_;
   struct Hiding {
     std::uint32_t segment = 0;
     std::uint32_t entries = 0;
@@ -251,8 +258,9 @@ class Recovery {
 
 absl::StatusOr<ChainEnd> Recover(LogDevice& device, const Superblock& superblock, SegmentTable& segments,
                                  PageIndex& index) {
-  ASHLAR_ASSIGN_OR_RETURN(Mapping buffer, Mapping::Anonymous(2 * disk::kBlockBytes));
-  return Recovery(device, superblock, segments, index, std::move(buffer)).Run();
+  ASHLAR_ASSIGN_OR_RETURN(Mapping buffer, Mapping::Anonymous(disk::kBlockBytes));
+  ASHLAR_ASSIGN_OR_RETURN(HeaderWindow headers, HeaderWindow::Make(device, segments.blocks()));
+  return Recovery(device, superblock, segments, index, std::move(buffer), std::move(headers)).Run();
 }
 
 }  // namespace ashlar::snode

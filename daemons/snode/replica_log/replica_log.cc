@@ -320,8 +320,9 @@ absl::Status ReplicaLog::EndSpace(SpaceId space, Epoch epoch, SpaceDone done) {
   if (outcome != Outcome::kTaken && outcome != Outcome::kEnded && outcome != Outcome::kFutureEpoch)
     return AnswerNow(space, outcome, std::move(done)), absl::OkStatus();
   std::vector<PendingEntry> entries(1);
-  entries[0].entry = {
-      .space = space.value(), .epoch = static_cast<std::uint32_t>(now.open.epoch.value()), .kind = disk::EntryKind::kEnd};
+  entries[0].entry = {.space = space.value(),
+                      .epoch = static_cast<std::uint32_t>(now.open.epoch.value()),
+                      .kind = disk::EntryKind::kEnd};
   entries[0].entry.crc = disk::EntryCrc(entries[0].entry, {});
   now.ended = true;
   counters_.ended_spaces_total.Add();

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/mapping.h"
 #include "common/base/status.h"
+#include "daemons/snode/replica_log/header_window.h"
 
 namespace ashlar::snode {
 namespace {
@@ -31,15 +32,20 @@ FoundBatch Found(const disk::BatchHeader& header) {
 
 class Scanner {
  public:
-  Scanner(LogDevice& device, const disk::StoreUuid& uuid, std::uint32_t segment, std::uint32_t blocks, Mapping buffer)
-      : device_(device), uuid_(uuid), segment_(segment), blocks_(blocks), buffer_(std::move(buffer)) {}
+  Scanner(LogDevice& device, const disk::StoreUuid& uuid, std::uint32_t segment, std::uint32_t blocks, Mapping buffer,
+          HeaderWindow headers)
+      : device_(device),
+        uuid_(uuid),
+        segment_(segment),
+        blocks_(blocks),
+        buffer_(std::move(buffer)),
+        headers_(std::move(headers)) {}
 
   absl::StatusOr<SegmentScan> Run() {
     std::uint32_t next = 0;
     ASHLAR_ASSIGN_OR_RETURN(bool first, TakeFirst(&next));
     while (first && next < blocks_) {
-      disk::Block block(buffer_.bytes().first<disk::kBlockBytes>());
-      ASHLAR_RETURN_IF_ERROR(device_.Read({segment_, next}, block));
+      ASHLAR_ASSIGN_OR_RETURN(const disk::ConstBlock block, headers_.Read({segment_, next}));
       const std::uint32_t at = next;
       ASHLAR_RETURN_IF_ERROR(TakeIfHeader(block, at, &next));
       if (next == at) break;
@@ -57,8 +63,7 @@ class Scanner {
 
   // Block 0 holds a header of ours, or nothing that can be believed; a good header of another place is no accident.
   absl::StatusOr<bool> TakeFirst(std::uint32_t* next) {
-    disk::Block block(buffer_.bytes().first<disk::kBlockBytes>());
-    ASHLAR_RETURN_IF_ERROR(device_.Read({segment_, 0}, block));
+    ASHLAR_ASSIGN_OR_RETURN(const disk::ConstBlock block, headers_.Read({segment_, 0}));
     const disk::DecodedHeader decoded = disk::DecodeHeader(block);
     if (decoded.fault != disk::HeaderFault::kUnreadable) {
       if (decoded.header.store_uuid != uuid_) return absl::DataLossError(Where(0) + " belongs to another store");
@@ -116,6 +121,7 @@ class Scanner {
   const std::uint32_t segment_;
   const std::uint32_t blocks_;
   Mapping buffer_;
+  HeaderWindow headers_;
   SegmentScan scan_;
   absl::flat_hash_map<std::uint32_t, std::uint64_t> generations_;  // by block of the header
   bool seen_bytes_ = false;
@@ -126,7 +132,8 @@ class Scanner {
 absl::StatusOr<SegmentScan> ScanSegment(LogDevice& device, const disk::StoreUuid& store_uuid, std::uint32_t segment,
                                         std::uint32_t blocks) {
   ASHLAR_ASSIGN_OR_RETURN(Mapping buffer, Mapping::Anonymous(kChunkBlocks * disk::kBlockBytes));
-  return Scanner(device, store_uuid, segment, blocks, std::move(buffer)).Run();
+  ASHLAR_ASSIGN_OR_RETURN(HeaderWindow headers, HeaderWindow::Make(device, blocks));
+  return Scanner(device, store_uuid, segment, blocks, std::move(buffer), std::move(headers)).Run();
 }
 
 absl::StatusOr<bool> BatchVerifies(LogDevice& device, const disk::StoreUuid& store_uuid, const FoundBatch& batch) {
