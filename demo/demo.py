@@ -95,7 +95,7 @@ def demo(options: argparse.Namespace) -> int:
 
     progress.say("starting ashlar-snode s1, ashlar-mnode m1, ashlar-pnode p1")
     pool = max(2048, options.mib * 8)
-    with Cluster(BUILD / "bin", FOLDER / "cluster", cache=f"{max(1024, options.mib * 2)}MiB", pool=f"{pool}MiB", log=f"{pool * 2}MiB") as cluster:
+    with Cluster(BUILD / "bin", FOLDER / "cluster", cache=f"{max(1024, options.mib * 2)}MiB", pool=f"{pool}MiB", log="2GiB") as cluster:
         cluster.environment["LC_ALL"] = "C"
         cluster.start()
         cluster.wait_ready()

@@ -28,6 +28,9 @@ struct StatList {
   std::vector<Stat> values;
   std::vector<HistogramStat> histograms;
 
+  // Adds each number of `other` to the one of the same name and labels here.
+  void Merge(const StatList& other);
+
   void Add(std::string_view name, std::uint64_t value, std::string_view labels = "") {
     values.push_back({std::string(name), std::string(labels), value});
   }

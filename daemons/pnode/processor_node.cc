@@ -1,5 +1,8 @@
 #include "daemons/pnode/processor_node.h"
 
+#include <sys/mman.h>
+
+#include <cerrno>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -26,6 +29,13 @@ absl::Status MakeSocketDirectory(const std::string& socket) {
   }
   std::filesystem::permissions(directory, std::filesystem::perms::owner_all | std::filesystem::perms::group_read | std::filesystem::perms::group_exec, error);
   return error ? ErrnoStatus(error.value(), absl::StrCat("chmod ", directory.string())) : absl::OkStatus();
+}
+
+// The fault thread must never wait for a page of its own: what this process touches stays in memory from then on.
+void LockMemory() {
+  if (::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0) return;
+  log::Warn("pnode: can't lock its memory, so under memory pressure faults may wait for swap why=\"{}\" fix=\"LimitMEMLOCK=infinity\"",
+            ErrnoStatus(errno, "mlockall"));
 }
 
 }  // namespace
@@ -59,6 +69,7 @@ absl::Status ProcessorNode::BuildStore(service::DaemonContext& context) {
   ASHLAR_ASSIGN_OR_RETURN(shard_, fit::Shard::Create(*device_, {.node = context.node.node_id, .incarnation = context.incarnation}));
   RemotePageStoreOptions options;
   options.home = home_->id;
+  if (defaults.replicas > 0) options.storage = context.topology.NodesOf(config::NodeRole::kSnode).front()->id;
   options.level = defaults.ReachedLevel() == config::AckLevel::kDisk ? AckLevel::kDisk : AckLevel::kHome;
   store_ = std::make_unique<RemotePageStore>(*shard_, options);
   openers_ = control::LinkOpeners::Create();
@@ -89,7 +100,9 @@ absl::Status ProcessorNode::BuildPaging(service::DaemonContext& context) {
   options.on_trouble = defaults.on_give_up == config::OnGiveUp::kKill ? SpaceConfig::OnTrouble::kKill : SpaceConfig::OnTrouble::kHold;
   options.ack_level = defaults.ReachedLevel() == config::AckLevel::kDisk ? AckLevel::kDisk : AckLevel::kHome;
   programs_ = std::make_unique<ProgramRegistry>(options, [this] { return space_ids_->Take(); });
-  ASHLAR_ASSIGN_OR_RETURN(paging_, FaultThread::Start({}, *store_, *programs_));
+  LockMemory();
+  watchdog_ = std::make_unique<service::Watchdog>();
+  ASHLAR_ASSIGN_OR_RETURN(paging_, FaultThread::Start({.on_turn = [this] { watchdog_->Feed(); }}, *store_, *programs_));
   ASHLAR_ASSIGN_OR_RETURN(guard_, Guard::Start([this](ExitTicket ticket) { programs_->OnThreadExit(std::move(ticket)); }));
   ASHLAR_ASSIGN_OR_RETURN(const std::string socket, service::RunSocketPath(context.node.id));
   ASHLAR_RETURN_IF_ERROR(MakeSocketDirectory(socket));

@@ -15,6 +15,7 @@
 #include "common/fabric/contract.h"
 #include "common/fit/shard.h"
 #include "common/service/daemon_main.h"
+#include "common/service/watchdog.h"
 #include "daemons/pnode/injection/guard.h"
 #include "daemons/pnode/injection/handoff_server.h"
 #include "daemons/pnode/paging/fault_thread.h"
@@ -47,6 +48,7 @@ class ProcessorNode {
   std::unique_ptr<RemotePageStore> store_;
   std::optional<config::SpaceIds> space_ids_;
   std::unique_ptr<ProgramRegistry> programs_;
+  std::unique_ptr<service::Watchdog> watchdog_;
   std::unique_ptr<FaultThread> paging_;
   std::unique_ptr<Guard> guard_;
   std::unique_ptr<HandoffServer> handoff_;

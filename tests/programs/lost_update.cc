@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -173,6 +174,10 @@ class Worker {
       case 2: {  // move to another address; the bytes go along
         auto* target = Map<std::uint64_t>(kChunkPages * kPage, MAP_PRIVATE);
         void* at = mremap(chunk.memory, kChunkPages * kPage, kChunkPages * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, target);
+        if (at == MAP_FAILED && errno == EFAULT) {  // protected in parts before: kernels move one mapping at a time
+          munmap(target, kChunkPages * kPage);
+          break;
+        }
         if (at == MAP_FAILED) std::perror("mremap"), _exit(2);
         chunk.memory = static_cast<std::uint64_t*>(at);
         ++moved;

@@ -21,8 +21,9 @@ int ExitCodeOf(int wait_status) {
   return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }
 
-Keeper::Keeper(LaunchedProgram program, UniqueFd report, std::string name)
-    : program_(std::move(program)), report_(std::move(report)), name_(std::move(name)) {}
+Keeper::Keeper(LaunchedProgram program, UniqueFd report, std::string name, std::string socket_path)
+    : program_(std::move(program)), report_(std::move(report)), name_(std::move(name)),
+      socket_path_(std::move(socket_path)) {}
 
 void Keeper::Tell(KeeperReport::Kind kind, int value) {
   const KeeperReport report{kind, value};
@@ -73,7 +74,7 @@ void Keeper::ReadPnode() {
     packet = absl::InvalidArgumentError("it sends what this `ashlar` does not understand");
   }
   pnode_lost_ = true;
-  Say(absl::StrCat("the pnode is gone (", std::string(packet.status().message()), "); killing ", name_,
+  Say(absl::StrCat("the pnode at ", socket_path_, " is gone (", std::string(packet.status().message()), "); killing ", name_,
                    ": nobody can serve its memory any more"));
   KillAll();
 }

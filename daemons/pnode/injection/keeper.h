@@ -35,7 +35,7 @@ int ExitCodeOf(int wait_status);
 class Keeper {
  public:
   // `report` leads to `ashlar run`, whose death ends the program. `name` is for messages.
-  Keeper(LaunchedProgram program, UniqueFd report, std::string name);
+  Keeper(LaunchedProgram program, UniqueFd report, std::string name, std::string socket_path);
   // Until the program's last process has ended. All signals are blocked in this process.
   void Run();
 
@@ -50,6 +50,7 @@ class Keeper {
   LaunchedProgram program_;
   UniqueFd report_;
   const std::string name_;
+  const std::string socket_path_;  // of the pnode, for messages
   std::vector<UniqueFd> held_;  // userfaultfds of forked children
   bool pnode_lost_ = false;
   bool first_ended_ = false;

@@ -58,7 +58,7 @@ void LetGoOfDescriptors(std::span<const int> kept) {
   }
   const int kept[] = {report.get(), program->socket.get(), program->uffd.get(), program->exit_listener.get()};
   LetGoOfDescriptors(kept);
-  Keeper(*std::move(program), std::move(report), options.argv[0]).Run();
+  Keeper(*std::move(program), std::move(report), options.argv[0], options.socket_path).Run();
   ::_exit(0);
 }
 

@@ -71,8 +71,7 @@ absl::StatusOr<std::unique_ptr<FaultThread>> FaultThread::Start(const Options& o
   FaultThread* self = thread.get();
   self->pager_->SetOnReleased([self](SpaceId space) {
     self->mapped_.erase(space);
-    absl::MutexLock lock(&self->mutex_);
-    self->counters_.erase(space);
+    self->Forget(space);
   });
   self->thread_ = std::thread([self] { self->Run(); });
   return thread;
@@ -126,19 +125,45 @@ void FaultThread::PinRanges(SpaceId space, std::uint32_t thread, std::vector<Add
   });
 }
 
+void FaultThread::Forget(SpaceId space) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = counters_.find(space);
+  if (it == counters_.end()) return;
+  ended_.emplace_back(space, std::move(it->second));
+  counters_.erase(it);
+  if (ended_.size() <= kEndedRemembered) return;
+  StatList totals;
+  ended_.front().second->CollectTotals(totals, "");
+  retired_.Merge(totals);
+  ended_.pop_front();
+}
+
 void FaultThread::CollectStats(StatList& into) const {
-  std::vector<std::pair<SpaceId, std::shared_ptr<ProgramCounters>>> all;
+  std::vector<std::pair<std::shared_ptr<const ProgramCounters>, bool>> all;  // with: does it live
+  StatList sum;
   {
     absl::MutexLock lock(&mutex_);
-    all.assign(counters_.begin(), counters_.end());
+    sum = retired_;
+    for (const auto& [space, counters] : ended_) all.emplace_back(counters, false);
+    for (const auto& [space, counters] : counters_) all.emplace_back(counters, true);
   }
-  for (const auto& [space, counters] : all) counters->CollectStats(into, absl::StrFormat("space=%x", space.value()));
+  for (const auto& [counters, lives] : all) {
+    StatList one;
+    counters->CollectTotals(one, "");
+    if (lives) counters->CollectGauges(one, "");
+    sum.Merge(one);
+  }
+  std::move(sum.values.begin(), sum.values.end(), std::back_inserter(into.values));
+  std::move(sum.histograms.begin(), sum.histograms.end(), std::back_inserter(into.histograms));
 }
 
 std::shared_ptr<const ProgramCounters> FaultThread::FindCounters(SpaceId space) const {
   absl::MutexLock lock(&mutex_);
-  auto it = counters_.find(space);
-  return it == counters_.end() ? nullptr : it->second;
+  if (const auto it = counters_.find(space); it != counters_.end()) return it->second;
+  for (const auto& [ended, counters] : ended_) {
+    if (ended == space) return counters;
+  }
+  return nullptr;
 }
 
 void FaultThread::Push(absl::AnyInvocable<void()> command) {
@@ -165,6 +190,7 @@ void FaultThread::Run() {
   while (!stop_.load(std::memory_order_relaxed)) {
     bool worked = RunCommands();
     worked |= pager_->Turn();
+    if (options_.on_turn) options_.on_turn();
     if (!worked) Sleep();
   }
 }

@@ -10,9 +10,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -44,6 +47,7 @@ class FaultThread {
   struct Options {
     std::string name = "fault";        // as shown by top -H
     std::uint32_t fetch_groups = 128;  // of 16 pages: bounds the fetches under way
+    std::function<void()> on_turn;     // runs on the owner at each turn and at least ten times a second: feeds a watchdog
   };
   // The store, the clock and the events outlive the thread; from here on only the owner thread touches the store.
   static absl::StatusOr<std::unique_ptr<FaultThread>> Start(const Options& options, PageStore& store, PagingEvents& events,
@@ -56,9 +60,9 @@ class FaultThread {
   void Attach(const SpaceConfig& config, AttachedMemory memory, Program::Done done);
   void PinRanges(SpaceId space, std::uint32_t thread, std::vector<AddressRange> ranges, Program::Done done);
 
-  // Per program with label "space=<hex>", and the sums without a label. Any thread.
+  // The sums over all programs, the ended ones included. Any thread.
   void CollectStats(StatList& into) const;
-  // nullptr: not attached (any more).
+  // nullptr: never attached, or ended so long ago that kEndedRemembered others ended since.
   std::shared_ptr<const ProgramCounters> FindCounters(SpaceId space) const;
 
  private:
@@ -75,9 +79,15 @@ class FaultThread {
   std::unique_ptr<Pager> pager_;
   UniqueFd doorbell_;  // eventfd
 
+  void Forget(SpaceId space);  // the program has ended
+
+  static constexpr std::size_t kEndedRemembered = 64;
+
   mutable absl::Mutex mutex_;
   std::vector<absl::AnyInvocable<void()>> commands_ ABSL_GUARDED_BY(mutex_);  // bound: one per waiting caller
-  absl::flat_hash_map<SpaceId, std::shared_ptr<ProgramCounters>> counters_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<SpaceId, std::shared_ptr<ProgramCounters>> counters_ ABSL_GUARDED_BY(mutex_);  // of those that live
+  std::deque<std::pair<SpaceId, std::shared_ptr<ProgramCounters>>> ended_ ABSL_GUARDED_BY(mutex_);  // the last ones
+  StatList retired_ ABSL_GUARDED_BY(mutex_);  // the totals of those before them
 
   absl::flat_hash_map<SpaceId, std::unique_ptr<Mapped>> mapped_;  // owner
   std::atomic<bool> stop_{false};

@@ -4,7 +4,7 @@
 
 namespace ashlar::pnode {
 
-void ProgramCounters::CollectStats(StatList& into, std::string_view labels) const {
+void ProgramCounters::CollectTotals(StatList& into, std::string_view labels) const {
   auto with = [&](const char* label) {
     return labels.empty() ? std::string(label) : absl::StrCat(std::string(labels), ",", label);
   };
@@ -44,6 +44,15 @@ void ProgramCounters::CollectStats(StatList& into, std::string_view labels) cons
   into.Add("pinned_pages_total", pinned_pages, labels);
   into.Add("pushed_pages_total", pushed_pages, labels);
   into.Add("held_pages_total", held_pages, labels);
+  into.Add("fault_queue_ns", queue_ns, labels);
+  into.Add("fault_wire_ns", wire_ns, labels);
+  into.Add("fault_copy_ns", copy_ns, labels);
+  into.Add("fault_total_ns", total_ns, labels);
+  into.Add("move_ns", move_ns, labels);
+  into.Add("write_back_ns", write_back_ns, labels);
+}
+
+void ProgramCounters::CollectGauges(StatList& into, std::string_view labels) const {
   into.Add("limit_pages", limit_pages, labels);
   into.Add("resident_pages", resident_pages, labels);
   into.Add("staged_pages", staged_pages, labels);
@@ -52,15 +61,12 @@ void ProgramCounters::CollectStats(StatList& into, std::string_view labels) cons
   into.Add("local_pages", local_pages, labels);
   into.Add("child_pages", child_pages, labels);
   into.Add("children", children, labels);
+  into.Add("holding", holding, labels);
+}
+
+void ProgramCounters::CollectPeaks(StatList& into, std::string_view labels) const {
   into.Add("peak_pages", peak_pages, labels);
   into.Add("peak_over_limit_pages", peak_over_limit_pages, labels);
-  into.Add("holding", holding, labels);
-  into.Add("fault_queue_ns", queue_ns, labels);
-  into.Add("fault_wire_ns", wire_ns, labels);
-  into.Add("fault_copy_ns", copy_ns, labels);
-  into.Add("fault_total_ns", total_ns, labels);
-  into.Add("move_ns", move_ns, labels);
-  into.Add("write_back_ns", write_back_ns, labels);
 }
 
 }  // namespace ashlar::pnode

@@ -32,7 +32,14 @@ struct ProgramCounters {
   Histogram move_ns;        // one batch, from the command to its answer
   Histogram write_back_ns;  // from dirty to acknowledged
 
-  void CollectStats(StatList& into, std::string_view labels) const;
+  void CollectTotals(StatList& into, std::string_view labels) const;  // what only grows, and the histograms
+  void CollectGauges(StatList& into, std::string_view labels) const;  // how it stands now
+  void CollectPeaks(StatList& into, std::string_view labels) const;
+  void CollectStats(StatList& into, std::string_view labels) const {
+    CollectTotals(into, labels);
+    CollectGauges(into, labels);
+    CollectPeaks(into, labels);
+  }
 };
 
 }  // namespace ashlar::pnode

@@ -35,6 +35,7 @@ namespace ashlar::pnode {
 
 struct RemotePageStoreOptions {
   std::string home;                                   // for people: "m1"
+  std::string storage;                                // for people: where the home keeps pages, "s1"; may be empty
   AckLevel level = AckLevel::kDisk;                   // asked for; the one reached stands in OnWrittenBack
   std::uint32_t max_write_backs = 6;                  // batches under way: FIT's bulk slots less the two kept free
   std::uint32_t max_trims = 65536;                    // ranges waiting per space
@@ -133,6 +134,8 @@ class RemotePageStore final : public PageStore, public fit::ConnectionEvents {
     std::array<std::uint64_t, 64> unmapped{};  // UnmapExtents: extent numbers
     bool erase_space = false;
   };
+  std::string OutOfReachWords() const;
+
   struct Buffer {
     std::span<std::byte> bytes;
     std::unique_ptr<fabric::Region> region;

@@ -110,6 +110,7 @@ void RemotePageStore::WriteBackDone(WriteBackOp& op, const fit::CallResult& resu
     case Code::kExhausted:
     case Code::kUnavailable:
       write_back_not_before_ns_ = Now() + std::uint64_t{result.hints.retry_after_ms} * 1'000'000;
+      if (result.hints.degraded) why = absl::UnavailableError(OutOfReachWords());
       break;
     case Code::kMalformed:  // an extent that we think is there is not
       why = absl::UnavailableError(absl::StrCat("memory node ", options_.home, " refused a write-back as malformed"));
@@ -122,6 +123,10 @@ void RemotePageStore::WriteBackDone(WriteBackOp& op, const fit::CallResult& resu
       break;
   }
   for (std::size_t i = 0; i < op.count; ++i) op.pages[i].status = why;
+}
+
+std::string RemotePageStore::OutOfReachWords() const {
+  return absl::StrCat("memory node ", options_.home, " does not reach storage node ", options_.storage, ", so dirty pages can't be made safe");
 }
 
 // One result per page: a batch can succeed in part, and only what is named is acknowledged.
@@ -157,7 +162,7 @@ void RemotePageStore::TakeResults(WriteBackOp& op, const fit::CallResult& result
         page.status = absl::ResourceExhaustedError("the storage node is full for now");
         break;
       default:
-        page.status = absl::UnavailableError("the memory node could not make the page safe yet");
+        page.status = absl::UnavailableError(result.hints.degraded ? OutOfReachWords() : "the memory node could not make the page safe yet");
     }
   }
 }

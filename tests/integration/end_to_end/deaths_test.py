@@ -31,7 +31,7 @@ class Deaths(ClusterCase):
         status, words = self.outcome(process, 12)
         self.assertNotEqual(status, 0)
         self.assertIn("p1", words)
-        self.assertIn("killed", words)
+        self.assertIn("killing", words)
 
     def test_mnode_killed_for_good(self):
         cluster = self.start_cluster(defaults=GIVE_UP)
