@@ -15,6 +15,8 @@ constexpr std::int64_t kNoticeablePages = 64;            // growth that is worth
 constexpr std::uint64_t kSuspectQuietNs = 20'000'000;
 constexpr std::uint64_t kPinCheckNs = 20'000'000;
 constexpr std::size_t kMaxSuspects = 512;
+constexpr std::uint64_t kFreshMargin = 4;           // room for so many times what was found new at one look
+constexpr std::uint64_t kFreshDecay = 64;           // looks: the room shrinks to 1/e while little new is found
 constexpr std::uint64_t kChildClaimBytes = 2 << 20;
 
 }  // namespace
@@ -27,6 +29,7 @@ bool Program::Adopt(std::uint64_t now_ns) {
   auto local = static_cast<std::int64_t>(memory.source->ResidentAnonymousPages()) - static_cast<std::int64_t>(resident_.size());
   count_.local_pages.Set(static_cast<std::uint64_t>(std::max<std::int64_t>(local, 0)));
   local_at_scan_ = std::min(local_at_scan_, local);
+  NoteFresh(static_cast<std::uint64_t>(local - local_at_scan_));
   bool grew = local > local_at_scan_ + kNoticeablePages;
   if (!grew && !memory.changed && young_.empty() && now_ns < next_full_scan_ns_) {
     next_scan_ns_ = now_ns + kMovingScanNs;
@@ -70,6 +73,18 @@ bool Program::Adopt(std::uint64_t now_ns) {
   return any;
 }
 
+// What new memory one look finds says how much to keep free for the next: all of fresh_percent while the program grows, and
+// never less than half of it.
+void Program::NoteFresh(std::uint64_t pages) {
+  const std::uint64_t wanted = std::clamp(pages * kFreshMargin, fresh_most_ / 2, fresh_most_);
+  if (wanted >= fresh_reserve_) {
+    fresh_reserve_ = wanted;
+  } else {
+    fresh_reserve_ -= (fresh_reserve_ - wanted + kFreshDecay - 1) / kFreshDecay;
+  }
+  SetResidentLimit();
+}
+
 // REGISTER, then look what is there already. No event is read in between.
 bool Program::AdoptRange(AddressRange range) {
   Memory& memory = root();
@@ -93,7 +108,7 @@ bool Program::AdoptRange(AddressRange range) {
       PageNumber page = memory.areas.Find(address)->PageOf(address);
       PageEntry& entry = *memory.pages.Find(page);
       if (!Step(memory, entry, PageEvent::kSeenPresent, page)) return true;
-      MakeResident(memory, entry, page, nullptr);
+      MakeResident(memory, entry, page, nullptr, {});
       count_.adopted_pages.Add();
     }
   }
@@ -155,7 +170,7 @@ void Program::AdoptSuspects(std::uint64_t now_ns) {
           PageEntry& entry = *memory.pages.Find(page);
           if (entry.page_state() != PageState::kZero) continue;
           if (!Step(memory, entry, PageEvent::kSeenPresent, page)) return;
-          MakeResident(memory, entry, page, nullptr);
+          MakeResident(memory, entry, page, nullptr, {});
           count_.adopted_pages.Add();
         }
       }
@@ -229,7 +244,7 @@ bool Program::WorkOnPins(std::uint64_t now_ns) {
       PageEntry* entry = memory.pages.Find(page);
       if (entry == nullptr || !entry->has(PageEntry::kPinned) || IsPinned(page)) continue;
       entry->clear(PageEntry::kPinned);
-      if (entry->page_state() == PageState::kResident) policy_->OnResident(entry->link);
+      if (entry->page_state() == PageState::kResident) policy_->OnListed(entry->link);
     }
   }
   return any;

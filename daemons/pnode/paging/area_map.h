@@ -25,7 +25,8 @@ struct PageRange {
 struct Area {
   AddressRange range;
   PageNumber first_page;
-  StreamDetector stream;
+  StreamDetector stream;         // of fetches
+  StreamDetector first_touches;  // of writes to new pages
 
   PageNumber PageOf(std::uint64_t address) const {
     return PageNumber(first_page.value() + (address - range.start) / kPageBytes);

@@ -9,13 +9,21 @@
 
 namespace ashlar::pnode {
 
+// Why a page came in: the only thing known of its use, because there is no access bit.
+struct Arrival {
+  bool stream = false;      // fetched for someone who walks: probably used once
+  std::uint8_t returns = 0;  // how often in a row it came back soon after it was evicted: evicted too early. At most kMaxReturns
+
+  static constexpr std::uint8_t kMaxReturns = 5;
+};
+
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
 
-  virtual void OnResident(std::uint32_t index) = 0;  // came in, or was refused by MOVE
-  virtual void OnRefault(std::uint32_t index) = 0;   // came back from the victim area: it had been evicted too early
-  virtual void OnDrop(std::uint32_t index) = 0;      // left the set, or may not be chosen (pinned)
+  virtual void OnResident(std::uint32_t index, Arrival arrival) = 0;
+  virtual void OnListed(std::uint32_t index) = 0;  // may be chosen again: MOVE refused it, or it is pinned no longer
+  virtual void OnDrop(std::uint32_t index) = 0;    // left the set, or may not be chosen (pinned)
 
   // Takes neighbours to evict together out of the order; returns how many. `find` gives the member that holds a page of the
   // space, or ResidentSet::kNone. 0: nothing can be chosen.

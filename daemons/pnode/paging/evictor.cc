@@ -9,8 +9,7 @@
 namespace ashlar::pnode {
 namespace {
 
-constexpr std::uint64_t kHighPercent = 92;  // of the resident limit: start evicting behind the program
-constexpr std::uint64_t kLowPercent = 88;   // and stop
+constexpr std::uint64_t kSlackBatches = 4;  // room for so many is kept by evicting behind the program, up to twice that
 constexpr std::uint8_t kMaxRefusals = 3;    // EBUSY in a row, then the page rests
 constexpr std::uint64_t kRestNs = 1'000'000'000;
 constexpr std::uint64_t kPauseNs = 100'000;  // after a batch in which nothing moved
@@ -23,11 +22,20 @@ std::uint64_t Program::CountedPages() const {
   return pages;
 }
 
+// For PageEntry::link of a page that becomes remote.
+std::uint32_t Program::LeaveStamp() const { return std::max(evictions_, 1u); }
+
+// It is wanted again before as many others have left as fit in: it should not have been evicted.
+bool Program::LeftSoonAgo(const PageEntry& entry) const {
+  return entry.page_state() == PageState::kRemote && entry.link != 0 && evictions_ - entry.link < resident_limit_;
+}
+
 bool Program::WantsEviction(std::uint64_t now_ns) {
   if (root().gone || !batch_.empty() || fill_again_ || now_ns < eviction_pause_ns_) return false;
   std::uint64_t used = resident_.size() + fetching_;
-  if (used * 100 >= resident_limit_ * kHighPercent) evicting_down_ = true;
-  if (used * 100 <= resident_limit_ * kLowPercent) evicting_down_ = false;
+  const std::uint64_t slack = std::min<std::uint64_t>(kSlackBatches * mover_->max_batch(), resident_limit_ / 16);
+  if (used + slack >= resident_limit_) evicting_down_ = true;
+  if (used + 2 * slack <= resident_limit_) evicting_down_ = false;
   // While a batch is open no event is read: so none is started when a fault waits for something else than room.
   if (!root().parked.empty() && HasRoom()) return false;
   return evicting_down_;
@@ -110,6 +118,7 @@ void Program::OnMoved(const Evicting& item, std::uint64_t now_ns) {
   bool known = entry.has(PageEntry::kHashValid) && resident_[item.resident].hash == hash;
   resident_.Remove(item.resident);
   count_.evicted_pages.Add();
+  ++evictions_;
   bool all_zero = !known && IsZeroPage(bytes);
   if (all_zero && entry.version == 0) {
     victims_.Return(item.slot);
@@ -133,7 +142,7 @@ void Program::OnMoved(const Evicting& item, std::uint64_t now_ns) {
     } else {
       victims_.MakeClean(item.slot, {item.page, Version(entry.version), hash, false});
     }
-    entry.link = 0;
+    entry.link = LeaveStamp();
     Step(root(), entry, PageEvent::kMovedClean, item.page);
     return;
   }
@@ -178,7 +187,7 @@ void Program::OnMoveRefused(const Evicting& item, int error, std::uint64_t now_n
     count_.move_again.Add();
   }
   if (!rest) {
-    policy_->OnResident(item.resident);
+    policy_->OnListed(item.resident);
     return;
   }
   resident_[item.resident].refusals = 0;
@@ -193,7 +202,7 @@ void Program::EndRests(std::uint64_t now_ns) {
     PageEntry* entry = root().pages.Find(page);
     if (entry == nullptr || !entry->has(PageEntry::kPinned) || IsPinned(page)) continue;
     entry->clear(PageEntry::kPinned);
-    if (entry->page_state() == PageState::kResident) policy_->OnResident(entry->link);
+    if (entry->page_state() == PageState::kResident) policy_->OnListed(entry->link);
   }
   if (ended != 0) rests_.erase(rests_.begin(), rests_.begin() + static_cast<std::ptrdiff_t>(ended));
 }

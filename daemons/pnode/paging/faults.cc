@@ -18,7 +18,7 @@ constexpr std::uint64_t kIdleAheadNs = 20'000'000;  // a stream that does not ar
 constexpr std::uint64_t kStuckNs = 50'000'000;      // at the hard cap without progress: serve over it, and count
 constexpr std::uint32_t kMaxMismatches = 3;         // fetches with the wrong bytes before they count as lost
 
-const std::array<std::byte, kPageBytes> kZeroPage{};
+const std::array<std::byte, StreamDetector::kMaxWindow * kPageBytes> kZeroPages{};
 
 AddressRange PageAt(std::uint64_t address) { return {address, address + kPageBytes}; }
 
@@ -82,7 +82,7 @@ Program::Served Program::Serve(Memory& memory, const ParkedFault& fault, std::ui
     case FaultAction::kPark: return Served::kPark;
     case FaultAction::kFillZero:
       if (entry->page_state() == PageState::kZero && memory.root && !HasRoom()) return Served::kPark;
-      return FillZero(memory, *entry, page, at);
+      return FillZero(memory, *area, *entry, page, at);
     case FaultAction::kFillBytes:
       if (!memory.root) return FillFromHeld(memory, *entry, page, address);
       if (!HasRoom()) return Served::kPark;
@@ -100,22 +100,42 @@ Program::Served Program::Serve(Memory& memory, const ParkedFault& fault, std::ui
   return Served::kPark;
 }
 
-Program::Served Program::FillZero(Memory& memory, PageEntry& entry, PageNumber page, const ParkedFault& fault) {
+// How many pages from `first` on, at most `most`, read as zeros and may be filled together. `first` is one.
+std::uint32_t Program::ZeroRun(Memory& memory, const Area& area, PageNumber first, std::uint32_t most) {
+  std::uint64_t used = resident_.size() + fetching_;
+  std::uint64_t room = used < resident_limit_ ? resident_limit_ - used : 1;
+  std::uint64_t end = std::min({area.end_page(), first.value() + most, first.value() + room});
+  std::uint64_t page = first.value() + 1;
+  while (page < end && memory.pages.Find(PageNumber(page))->page_state() == PageState::kZero) ++page;
+  return static_cast<std::uint32_t>(page - first.value());
+}
+
+Program::Served Program::FillZero(Memory& memory, Area& area, PageEntry& entry, PageNumber page, const ParkedFault& fault) {
   bool was_resident = entry.page_state() == PageState::kResident;
-  int error;
+  FaultSource::Filled filled;
   if (was_resident || fault.write) {
-    error = memory.source->Copy(fault.address, kZeroPage, /*wake=*/true).error;
+    // Who writes his way upwards through new memory gets the next pages too. They are no stream to the policy: what is
+    // written once is read later, as often as not.
+    bool walks = !was_resident && memory.root;
+    std::uint32_t count = walks ? ZeroRun(memory, area, page, area.first_touches.OnMiss(page.value())) : 1;
+    filled = memory.source->Copy(fault.address, std::span(kZeroPages).first(count * kPageBytes), /*wake=*/true);
   } else {
-    error = memory.source->ZeroFill(fault.address);
+    filled.error = memory.source->ZeroFill(fault.address);
+    filled.pages = filled.error == 0 ? 1 : 0;
   }
-  if (error != 0) return AfterFailedFill(memory, entry, page, fault.address, error);
-  if (!Step(memory, entry, PageEvent::kFilled, page)) return Served::kDone;
-  if (was_resident) {
-    entry.clear(PageEntry::kHashValid);  // the program had dropped what the hash was of
-  } else {
-    MakeResident(memory, entry, page, nullptr);
-  }
+  if (filled.pages == 0) return AfterFailedFill(memory, entry, page, fault.address, filled.error);
   count_.faults_zero.Add();
+  count_.zero_ahead_pages.Add(filled.pages - 1);  // an obstacle behind the first is the business of who faults there
+  for (std::size_t i = 0; i < filled.pages; ++i) {
+    PageNumber filled_page(page.value() + i);
+    PageEntry& filled_entry = *memory.pages.Find(filled_page);
+    if (!Step(memory, filled_entry, PageEvent::kFilled, filled_page)) return Served::kDone;
+    if (was_resident) {
+      entry.clear(PageEntry::kHashValid);  // the program had dropped what the hash was of
+    } else {
+      MakeResident(memory, filled_entry, filled_page, nullptr, {});
+    }
+  }
   return Served::kDone;
 }
 
@@ -125,8 +145,7 @@ Program::Served Program::FillFromSlot(Memory& memory, PageEntry& entry, PageNumb
   if (filled.error != 0) return AfterFailedFill(memory, entry, page, address, filled.error);
   if (!Step(memory, entry, PageEvent::kFilled, page)) return Served::kDone;
   PageHash hash = victims_.slot(slot).hash;
-  MakeResident(memory, entry, page, &hash);
-  policy_->OnRefault(entry.link);
+  MakeResident(memory, entry, page, &hash, {.returns = static_cast<std::uint8_t>(entry.returns() + 1)});
   count_.faults_victim.Add();
   return Served::kDone;
 }
@@ -137,7 +156,7 @@ Program::Served Program::FillFromHeld(Memory& memory, PageEntry& entry, PageNumb
   int error = memory.source->Copy(address, {held->second.get(), kPageBytes}, /*wake=*/true).error;
   if (error != 0) return AfterFailedFill(memory, entry, page, address, error);
   if (!Step(memory, entry, PageEvent::kFilled, page)) return Served::kDone;
-  MakeResident(memory, entry, page, nullptr);
+  MakeResident(memory, entry, page, nullptr, {});
   memory.held.erase(held);
   count_.faults_victim.Add();
   return Served::kDone;
@@ -167,7 +186,7 @@ Program::Served Program::AfterFailedFill(Memory& memory, PageEntry& entry, PageN
   }
 }
 
-void Program::MakeResident(Memory& memory, PageEntry& entry, PageNumber page, const PageHash* hash) {
+void Program::MakeResident(Memory& memory, PageEntry& entry, PageNumber page, const PageHash* hash, Arrival arrival) {
   if (!memory.root) {
     ++memory.resident;
     ++memory.filled;
@@ -183,7 +202,8 @@ void Program::MakeResident(Memory& memory, PageEntry& entry, PageNumber page, co
   } else {
     entry.clear(PageEntry::kHashValid);
   }
-  if (!entry.has(PageEntry::kPinned)) policy_->OnResident(index);
+  entry.set_returns(arrival.returns);
+  if (!entry.has(PageEntry::kPinned)) policy_->OnResident(index, arrival);
 }
 
 void Program::LeaveResident(Memory& memory, PageEntry& entry) {
@@ -216,7 +236,7 @@ Program::Served Program::StartFetch(Memory& memory, Area& area, PageNumber page,
   if (context_.fetches.free_count() == 0) return Served::kPark;
   std::uint32_t window = area.stream.OnMiss(page.value());
   std::uint32_t count = std::max(1u, RemoteRun(memory, area, page, window));
-  std::uint32_t index = PostFetch(&memory, page, count, /*ahead=*/false, now_ns);
+  std::uint32_t index = PostFetch(&memory, page, count, window > 1 ? FetchKind::kStream : FetchKind::kSingle, now_ns);
   if (index == FetchPool::kNone) return Served::kDone;  // killed
   FetchPool::Page& wanted = context_.fetches.group(index).pages[0];
   wanted.wanted = true;
@@ -234,16 +254,18 @@ Program::Served Program::StartFetch(Memory& memory, Area& area, PageNumber page,
 void Program::FetchAhead(Memory& memory, Area& area, PageNumber page, std::uint64_t now_ns) {
   if (context_.fetches.free_count() <= context_.fetches.group_count() / 4) return;
   std::uint32_t count = RemoteRun(memory, area, page, StreamDetector::kMaxWindow);
-  if (count > 0) PostFetch(&memory, page, count, /*ahead=*/true, now_ns);
+  if (count > 0) PostFetch(&memory, page, count, FetchKind::kStreamAhead, now_ns);
 }
 
-std::uint32_t Program::PostFetch(Memory* memory, PageNumber first, std::uint32_t count, bool ahead, std::uint64_t now_ns) {
+std::uint32_t Program::PostFetch(Memory* memory, PageNumber first, std::uint32_t count, FetchKind kind, std::uint64_t now_ns) {
   std::uint32_t index = context_.fetches.Take();
   if (index == FetchPool::kNone) return index;
   FetchPool::Group& group = context_.fetches.group(index);
   group.program = this;
   group.memory = memory;
   group.count = count;
+  const bool ahead = kind == FetchKind::kStreamAhead;
+  group.stream = kind != FetchKind::kSingle;
   group.ahead = ahead;
   group.posted_ns = now_ns;
   groups_.push_back(index);
@@ -252,10 +274,11 @@ std::uint32_t Program::PostFetch(Memory* memory, PageNumber first, std::uint32_t
     PageNumber page(first.value() + i);
     PageEntry* entry = memory->pages.Find(page);
     std::uint32_t fetch = index * FetchPool::kGroupPages + i;
+    FetchPool::Page& slot = group.pages[i];
+    slot.left_soon_ago = LeftSoonAgo(*entry);
     if (!Step(*memory, *entry, PageEvent::kFetchPosted, page)) return FetchPool::kNone;
     entry->link = fetch;
     if (memory->root) ++fetching_;
-    FetchPool::Page& slot = group.pages[i];
     slot.progress = PageProgress::kPosted;
     slot.page = page;
     slot.version = Version(entry->version);
@@ -415,7 +438,10 @@ bool Program::InstallRun(std::uint32_t index, std::uint32_t from, std::uint32_t 
       FetchPool::Page& slot = group.pages[i];
       PageEntry* entry = memory.pages.Find(slot.page);
       if (!Step(memory, *entry, PageEvent::kFilled, slot.page)) return true;
-      MakeResident(memory, *entry, slot.page, &slot.hash);
+      // What walks come for a second time soon is worth no more than a new page, but no less.
+      Arrival arrival{.stream = group.stream && !slot.left_soon_ago};
+      if (!group.stream && slot.left_soon_ago) arrival.returns = static_cast<std::uint8_t>(entry->returns() + 1);
+      MakeResident(memory, *entry, slot.page, &slot.hash, arrival);
       slot.progress = PageProgress::kUnused;
       if (memory.root) --fetching_;
       if (slot.wanted) {
@@ -432,6 +458,7 @@ bool Program::InstallRun(std::uint32_t index, std::uint32_t from, std::uint32_t 
     if (killed_ || memory.gone) return true;
     // The page is not mapped there now, an event will tell. What was fetched is not kept: it may be wanted elsewhere, later.
     if (!Step(memory, *entry, PageEvent::kFetchDropped, slot.page)) return true;
+    entry->link = 0;
     slot.progress = PageProgress::kUnused;
     if (memory.root) --fetching_;
     ++from;
@@ -475,6 +502,7 @@ bool Program::DropIdleAhead(std::uint64_t now_ns, bool all) {
       if (slot.progress == PageProgress::kUnused || slot.progress == PageProgress::kAbandoned) continue;
       PageEntry* entry = group.memory->pages.Find(slot.page);
       if (!Step(*group.memory, *entry, PageEvent::kFetchDropped, slot.page)) return true;
+      entry->link = 0;
       slot.progress = slot.progress == PageProgress::kPosted ? PageProgress::kAbandoned : PageProgress::kUnused;
       if (group.memory->root) --fetching_;
     }

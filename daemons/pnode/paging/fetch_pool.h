@@ -34,6 +34,7 @@ class FetchPool {
   struct Page {
     PageProgress progress = PageProgress::kUnused;
     bool wanted = false;        // a thread waits
+    bool left_soon_ago = false;  // when it was asked for
     PageNumber page;
     Version version;
     PageHash hash;               // of the bytes that arrived
@@ -45,6 +46,7 @@ class FetchPool {
     Program* program = nullptr;  // nullptr = free
     Memory* memory = nullptr;    // whose pages; nullptr: fetched for the children before it is overwritten (fork.cc)
     std::uint32_t count = 0;
+    bool stream = false;         // for someone who walks
     bool ahead = false;          // stays in the buffer until a fault proves that the stream arrives
     std::uint64_t posted_ns = 0;
     std::uint64_t arrived_ns = 0;  // of the last page

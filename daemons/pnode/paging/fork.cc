@@ -52,7 +52,7 @@ bool Program::GiveToChild(Memory& child, PageNumber page, std::span<const std::b
   if (address.has_value() && !child.gone) error = child.source->Copy(*address, bytes, /*wake=*/true).error;
   if (error == 0) {
     if (!Step(child, entry, PageEvent::kFilled, page)) return false;
-    MakeResident(child, entry, page, nullptr);
+    MakeResident(child, entry, page, nullptr, {});
     return true;
   }
   if (error == EEXIST) return Step(child, entry, PageEvent::kFoundPresent, page);  // must not happen: kills

@@ -4,6 +4,7 @@
 // Invariant: a page number is given out once, so a chunk that lost its last area is freed for good.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -17,10 +18,14 @@ struct PageEntry {
   static constexpr unsigned kPinned = 1;     // never chosen for eviction
   static constexpr unsigned kHashValid = 2;  // `hash` is that of `version`'s bytes, and `version` was sent or is in a slot
 
+  static constexpr unsigned kReturnsShift = 2, kMaxReturns = 7;
+
   std::uint64_t version : 48;  // the last one given out; 0 = none yet. Kept across drops, so that newest is decidable
   std::uint64_t state : 4;     // PageState
   std::uint64_t flags : 12;
-  std::uint32_t link;  // kResident: index in the resident set; kStaged: victim slot; kFetching: fetch index
+  // kResident: index in the resident set; kStaged: victim slot; kFetching: fetch index; kRemote: how many pages had been
+  // evicted when it left, 0 = not known
+  std::uint32_t link;
   std::uint32_t hash;  // low 32 bits of the content hash
 
   PageState page_state() const { return static_cast<PageState>(state); }
@@ -28,6 +33,11 @@ struct PageEntry {
   bool has(unsigned flag) const { return (flags & flag) != 0; }
   void set(unsigned flag) { flags = (flags | flag) & 0xfff; }
   void clear(unsigned flag) { flags = flags & ~std::uint64_t{flag} & 0xfff; }
+  // How often in a row it came back soon after its eviction (Arrival::returns).
+  std::uint8_t returns() const { return static_cast<std::uint8_t>(flags >> kReturnsShift & kMaxReturns); }
+  void set_returns(std::uint8_t returns) {
+    flags = ((flags & ~std::uint64_t{kMaxReturns << kReturnsShift}) | (std::min<unsigned>(returns, kMaxReturns) << kReturnsShift)) & 0xfff;
+  }
 };
 static_assert(sizeof(PageEntry) == 16);
 

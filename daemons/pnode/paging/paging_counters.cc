@@ -24,6 +24,7 @@ void ProgramCounters::CollectTotals(StatList& into, std::string_view labels) con
   into.Add("write_back_retries_total", write_back_retries, labels);
   into.Add("superseded_pages_total", superseded_pages, labels);
   into.Add("zero_pages_dropped_total", zero_pages_dropped, labels);
+  into.Add("zero_ahead_pages_total", zero_ahead_pages, labels);
   into.Add("trimmed_pages_total", trimmed_pages, labels);
   into.Add("adopted_areas_total", adopted_areas, labels);
   into.Add("adopted_pages_total", adopted_pages, labels);

@@ -14,7 +14,7 @@ struct ProgramCounters {
   // Faults by where the bytes came from.
   Counter faults_zero, faults_victim, faults_remote, faults_ahead, faults_duplicate;
   Counter fetched_pages, prefetched_pages, fetch_retries;
-  Counter evicted_pages, skipped_pages, written_back_pages, zero_pages_dropped, write_back_retries, trimmed_pages;
+  Counter evicted_pages, skipped_pages, written_back_pages, zero_pages_dropped, zero_ahead_pages, write_back_retries, trimmed_pages;
   Counter superseded_pages;
   Counter adopted_areas, adopted_pages, refused_areas;
   Counter fill_again, fill_gone, move_busy, move_again, move_invalid, move_hole, unshare_pages;

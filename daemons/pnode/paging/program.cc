@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "daemons/pnode/paging/cookie.h"
-#include "daemons/pnode/paging/fifo_policy.h"
+#include "daemons/pnode/paging/s3fifo_policy.h"
 
 namespace ashlar::pnode {
 namespace {
@@ -27,11 +27,10 @@ Program::Program(const SpaceConfig& config, Parts parts, OwnerContext context, s
       hash_seed_(config.space.value() * 0x9E3779B97F4A7C15ull ^ context.clock.NowNs()),
       mover_(std::move(parts.mover)),
       victims_(parts.victim_bytes),
-      policy_(std::make_unique<FifoPolicy>(resident_)) {
+      policy_(std::make_unique<S3FifoPolicy>(resident_)) {
   limit_pages_ = config.limit_bytes / kPageBytes;
-  std::uint64_t reserved = victims_.slot_count() + mover_->staging_pages() + limit_pages_ * config.fresh_percent / 100;
-  // Below this a program could not make progress: the limit's check is the caller's.
-  resident_limit_ = std::max<std::uint64_t>(limit_pages_ > reserved ? limit_pages_ - reserved : 0, 4 * mover_->max_batch());
+  fresh_most_ = fresh_reserve_ = limit_pages_ * config.fresh_percent / 100;
+  SetResidentLimit();
   resident_.Reserve(limit_pages_ + limit_pages_ / 4);
   batch_.reserve(mover_->max_batch());
   move_requests_.reserve(mover_->max_batch());
@@ -45,6 +44,12 @@ Program::Program(const SpaceConfig& config, Parts parts, OwnerContext context, s
 }
 
 Program::~Program() = default;
+
+void Program::SetResidentLimit() {
+  std::uint64_t reserved = victims_.slot_count() + mover_->staging_pages() + fresh_reserve_;
+  // Below this a program could not make progress: the limit's check is the caller's.
+  resident_limit_ = std::max<std::uint64_t>(limit_pages_ > reserved ? limit_pages_ - reserved : 0, 4 * mover_->max_batch());
+}
 
 bool Program::Turn(std::uint64_t now_ns) {
   if (ended_) return false;

@@ -125,6 +125,7 @@ class Program {
     std::uint64_t until_ns = 0;
   };
   enum class Served : std::uint8_t { kDone, kPark };
+  enum class FetchKind : std::uint8_t { kSingle, kStream, kStreamAhead };  // Ahead: FetchPool::Group::ahead
 
   // program.cc
   void Kill(std::string reason);
@@ -141,13 +142,13 @@ class Program {
   bool ReadEvents(Memory& memory, std::uint64_t now_ns);
   bool ServeParked(Memory& memory, std::uint64_t now_ns);
   Served Serve(Memory& memory, const ParkedFault& fault, std::uint64_t now_ns);
-  Served FillZero(Memory& memory, PageEntry& entry, PageNumber page, const ParkedFault& fault);
+  Served FillZero(Memory& memory, Area& area, PageEntry& entry, PageNumber page, const ParkedFault& fault);
   Served FillFromSlot(Memory& memory, PageEntry& entry, PageNumber page, std::uint64_t address, std::uint32_t slot);
   Served FillFromHeld(Memory& memory, PageEntry& entry, PageNumber page, std::uint64_t address);
   // errno of a failed fill: what becomes of the fault.
   Served AfterFailedFill(Memory& memory, PageEntry& entry, PageNumber page, std::uint64_t address, int error);
   Served StartFetch(Memory& memory, Area& area, PageNumber page, const ParkedFault& fault, std::uint64_t now_ns);
-  std::uint32_t PostFetch(Memory* memory, PageNumber first, std::uint32_t count, bool ahead, std::uint64_t now_ns);
+  std::uint32_t PostFetch(Memory* memory, PageNumber first, std::uint32_t count, FetchKind kind, std::uint64_t now_ns);
   std::uint32_t RemoteRun(Memory& memory, const Area& area, PageNumber first, std::uint32_t most);
   void FetchAhead(Memory& memory, Area& area, PageNumber page, std::uint64_t now_ns);
   Served JoinFetch(Memory& memory, PageEntry& entry, std::uint64_t address, const ParkedFault& fault, std::uint64_t now_ns);
@@ -159,7 +160,8 @@ class Program {
   void ReleaseIfDone(std::uint32_t group);
   bool DropIdleAhead(std::uint64_t now_ns, bool all);
   void RetryFetches(std::uint64_t now_ns);
-  void MakeResident(Memory& memory, PageEntry& entry, PageNumber page, const PageHash* hash);
+  void MakeResident(Memory& memory, PageEntry& entry, PageNumber page, const PageHash* hash, Arrival arrival);
+  std::uint32_t ZeroRun(Memory& memory, const Area& area, PageNumber first, std::uint32_t most);
   void LeaveResident(Memory& memory, PageEntry& entry);
   bool HasRoom() const;
 
@@ -177,6 +179,8 @@ class Program {
   bool FinishBatch(std::uint64_t now_ns);
   void OnMoved(const Evicting& item, std::uint64_t now_ns);
   void OnMoveRefused(const Evicting& item, int error, std::uint64_t now_ns);
+  std::uint32_t LeaveStamp() const;
+  bool LeftSoonAgo(const PageEntry& entry) const;
   void EndRests(std::uint64_t now_ns);
 
   // write_back.cc
@@ -195,7 +199,10 @@ class Program {
   void OnPushed(std::uint32_t group);
   bool live_children() const { return memories_.size() > 1; }
 
+  void SetResidentLimit();
+
   // adoption.cc
+  void NoteFresh(std::uint64_t pages);
   bool Adopt(std::uint64_t now_ns);
   bool AdoptRange(AddressRange range);
   void AddArea(Memory& memory, AddressRange range);
@@ -222,10 +229,13 @@ class Program {
 
   // Budget, in pages.
   std::uint64_t limit_pages_, resident_limit_;
+  std::uint64_t fresh_most_, fresh_reserve_;  // kept free for memory touched before it is adopted
   std::uint64_t fetching_ = 0;     // fetches that will become resident
   bool evicting_down_ = false;     // between the high and the low mark
   std::uint64_t stuck_since_ns_ = 0;  // a fault waits at the hard cap and nothing moves; 0 = no
   bool over_budget_allowed_ = false;
+
+  std::uint32_t evictions_ = 0;  // pages ever moved out, wraps
 
   std::vector<Evicting> batch_;  // open MOVE batch; empty = none
   std::vector<MoveRequest> move_requests_;

@@ -20,7 +20,8 @@ class ResidentSet {
     PageHash hash;               // valid if the page's entry says so
     std::uint32_t previous = kNone, next = kNone;  // the policy's list
     std::uint32_t entered = 0;   // the policy's clock
-    bool hot = false;            // the policy's second chance
+    std::uint8_t queue = 0;      // the policy's
+    std::uint8_t rounds = 0;     // the policy's: further chances
     std::uint8_t refusals = 0;   // MOVE answered EBUSY in a row
   };
 

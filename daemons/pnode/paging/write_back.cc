@@ -120,7 +120,7 @@ void Program::OnWrittenBack(std::uint32_t index, const absl::Status& status, Ack
   PageEntry* entry = root().pages.Find(page);
   if (entry == nullptr || entry->page_state() != PageState::kStaged || entry->link != index) return;
   if (Version(entry->version) != version) return;
-  if (Step(root(), *entry, PageEvent::kAcked, page)) entry->link = 0;
+  if (Step(root(), *entry, PageEvent::kAcked, page)) entry->link = LeaveStamp();
 }
 
 void Program::AddTrim(TrimRange range) {

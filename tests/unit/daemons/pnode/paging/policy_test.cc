@@ -5,22 +5,22 @@
 #include <vector>
 
 #include "common/base/ids.h"
-#include "daemons/pnode/paging/fifo_policy.h"
 #include "daemons/pnode/paging/page_hash.h"
 #include "daemons/pnode/paging/page_table.h"
 #include "daemons/pnode/paging/proc_maps.h"
+#include "daemons/pnode/paging/s3fifo_policy.h"
 #include "daemons/pnode/paging/stream_detector.h"
 #include "gtest/gtest.h"
 
 namespace ashlar::pnode {
 namespace {
 
-class FifoPolicyTest : public testing::Test {
+class S3FifoPolicyTest : public testing::Test {
  protected:
-  std::uint32_t Add(std::uint64_t page) {
+  std::uint32_t Add(std::uint64_t page, Arrival arrival = {}) {
     std::uint32_t index = pages_.Add(PageNumber(page));
     index_of_[page] = index;
-    policy_.OnResident(index);
+    policy_.OnResident(index, arrival);
     return index;
   }
   std::set<std::uint64_t> Choose(std::size_t most) {
@@ -40,37 +40,93 @@ class FifoPolicyTest : public testing::Test {
     return chosen;
   }
   ResidentSet pages_;
-  FifoPolicy policy_{pages_};
+  S3FifoPolicy policy_{pages_};
   std::map<std::uint64_t, std::uint32_t> index_of_;
 };
 
-TEST_F(FifoPolicyTest, TakesTheOldestWithItsWindow) {
+TEST_F(S3FifoPolicyTest, TakesTheOldestWithItsWindow) {
   for (std::uint64_t page : {32u, 33u, 34u, 100u, 101u, 200u, 201u, 202u}) Add(page);
   EXPECT_EQ(Choose(16), (std::set<std::uint64_t>{32, 33, 34}));
   EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{100}));
 }
 
-TEST_F(FifoPolicyTest, YoungNeighboursStay) {
+TEST_F(S3FifoPolicyTest, YoungNeighboursStay) {
   Add(32);
   for (std::uint64_t page = 1000; page < 1100; ++page) Add(page);
   Add(33);
   EXPECT_EQ(Choose(16), (std::set<std::uint64_t>{32}));
 }
 
-TEST_F(FifoPolicyTest, WhatCameBackFromTheVictimAreaGoesRoundOnce) {
-  std::uint32_t hot = Add(0);
-  Add(100);
-  Add(200);
-  policy_.OnRefault(hot);
-  EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{100}));
-  EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{200}));
-  EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{0}));
-  EXPECT_TRUE(Choose(1).empty());
+TEST_F(S3FifoPolicyTest, NeighboursOfAnotherQueueStay) {
+  Add(32);
+  Add(33, {.returns = 1});
+  Add(34, {.stream = true});
+  Add(35);
+  Add(2000);
+  Add(3000);
+  EXPECT_EQ(Choose(16), (std::set<std::uint64_t>{34}));
+  EXPECT_EQ(Choose(16), (std::set<std::uint64_t>{32, 35}));
 }
 
-TEST_F(FifoPolicyTest, EvenIfAllAreHotSomethingIsChosen) {
-  for (std::uint64_t page = 0; page < 100; page += 20) policy_.OnRefault(Add(page));
+TEST_F(S3FifoPolicyTest, AWalkRecyclesItsOwnPagesFirst) {
+  for (std::uint64_t page = 0; page < 700; page += 10) Add(page * 100);
+  for (std::uint64_t page = 100'000; page < 100'030; ++page) Add(page, {.stream = true});
+  std::set<std::uint64_t> chosen;
+  while (chosen.size() < 10) chosen.merge(Choose(1));
+  for (std::uint64_t page : chosen) EXPECT_GE(page, 100'000u);
+}
+
+TEST_F(S3FifoPolicyTest, AWalkKeepsTheShareItNeeds) {
+  for (std::uint64_t page = 0; page < 400; ++page) Add(page * 100);
+  for (std::uint64_t page = 100'000; page < 100'010; ++page) Add(page, {.stream = true});
   EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{0}));
+}
+
+TEST_F(S3FifoPolicyTest, WhatNobodyUsesLeavesEvenBesideAnEndlessWalk) {
+  for (std::uint64_t page = 0; page < 10; ++page) Add(page * 100, {.returns = 3});
+  std::uint64_t walk = 100'000;
+  for (int i = 0; i < 100; ++i) Add(walk += 20, {.stream = true});
+  std::size_t others = 0;
+  for (int run = 0; run < 160; ++run) {
+    for (std::uint64_t page : Choose(1)) others += page < 100'000;
+    Add(walk += 20, {.stream = true});
+  }
+  EXPECT_EQ(others, 10u);  // one in kProbe
+}
+
+TEST_F(S3FifoPolicyTest, WhatCameBackOftenStaysLonger) {
+  Add(0, {.returns = 1});
+  Add(100, {.returns = 2});
+  Add(200, {.returns = 3});
+  for (std::uint64_t page : {0u, 100u, 200u}) EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{page}));
+  EXPECT_TRUE(Choose(1).empty());
+
+  Add(0, {.returns = 3});
+  for (std::uint64_t page = 1; page < 8; ++page) Add(page * 100, {.returns = 1});
+  for (std::uint64_t page = 1; page < 8; ++page) EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{page * 100}));
+}
+
+TEST_F(S3FifoPolicyTest, NewPagesLeaveBeforeThoseThatCameBack) {
+  Add(0, {.returns = 1});
+  Add(100, {.returns = 1});
+  Add(200);
+  Add(300);
+  EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{200}));
+}
+
+TEST_F(S3FifoPolicyTest, ARefusedPageGoesBackToTheEndOfItsQueue) {
+  std::uint32_t refused = Add(0);
+  Add(100);
+  EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{0}));
+  index_of_[0] = refused;
+  policy_.OnListed(refused);
+  EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{100}));
+  EXPECT_EQ(Choose(1), (std::set<std::uint64_t>{0}));
+}
+
+TEST_F(S3FifoPolicyTest, EvenIfAllHaveRoundsLeftSomethingIsChosen) {
+  for (std::uint64_t page = 0; page < 100'000; page += 20) Add(page, {.returns = 3});
+  EXPECT_EQ(Choose(1).size(), 1u);
 }
 
 TEST(StreamDetector, NothingIsFetchedAlongWithoutProof) {
@@ -127,11 +183,16 @@ TEST(PageEntry, HoldsItsWidths) {
   entry.set_state(PageState::kRemote);
   entry.set(PageEntry::kPinned);
   entry.set(PageEntry::kHashValid);
+  entry.set_returns(9);
   entry.clear(PageEntry::kPinned);
   EXPECT_EQ(entry.version, kMaxVersion);
   EXPECT_EQ(entry.page_state(), PageState::kRemote);
   EXPECT_TRUE(entry.has(PageEntry::kHashValid));
   EXPECT_FALSE(entry.has(PageEntry::kPinned));
+  EXPECT_EQ(entry.returns(), PageEntry::kMaxReturns);
+  entry.set_returns(0);
+  EXPECT_TRUE(entry.has(PageEntry::kHashValid));
+  EXPECT_EQ(entry.returns(), 0);
 }
 
 TEST(PageHash, DiffersBySeedAndByte) {
