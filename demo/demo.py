@@ -74,7 +74,7 @@ def programs(text: pathlib.Path, size_mib: int) -> dict[str, list[str]]:
     return {
         "word count, 4 threads": [str(BUILD / "tests/programs/word_count"), str(text), "4"],
         "sort --parallel=2": ["sort", "--parallel=2", "-S", f"{3 * size_mib}M", "-T", str(FOLDER), str(text)],
-        "python3 records.py": [sys.executable, str(ROOT / "tests/programs/records.py"), str(size_mib * 1500)],
+        "python3 records.py": [sys.executable, str(ROOT / "tests/programs/records.py"), str(size_mib * 1000)],
     }
 
 

@@ -1,4 +1,4 @@
-// make_text MIB SEED: writes about MIB MiB of text to stdout: lines of words of a vocabulary of 50,000, drawn by
+// make_text MIB SEED: writes about MIB MiB of text to stdout: paragraphs, one a line, of words of a vocabulary of 50,000, drawn by
 // Zipf's law; the same text for the same seed.
 #include <algorithm>
 #include <cstdint>
@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
   std::string line;
   while (written < wanted) {
     line.clear();
-    for (std::size_t n = 3 + Random() % 12; n > 0; --n) line.append(words[ranks.Draw()]).push_back(' ');
+    for (std::size_t n = 20 + Random() % 100; n > 0; --n) line.append(words[ranks.Draw()]).push_back(' ');
     line.back() = '\n';
     if (std::fwrite(line.data(), 1, line.size(), stdout) != line.size()) return std::perror("make_text"), 74;
     written += line.size();
