@@ -77,7 +77,7 @@ bool Program::Turn(std::uint64_t now_ns) {
   return worked;
 }
 
-bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns) {
+bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns, bool drain) {
   if (memory.gone) return false;
   if (memory.root && !batch_.empty()) return false;  // the drain rule
   bool any = false;
@@ -97,6 +97,7 @@ bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns) {
       }
     }
     events.swap(event_buffer_);
+    if (count < FaultSource::kMaxRead && !drain) break;
   }
   if (any) fill_again_ = false;
   return any;
