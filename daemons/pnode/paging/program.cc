@@ -77,7 +77,7 @@ bool Program::Turn(std::uint64_t now_ns) {
   return worked;
 }
 
-bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns, bool drain) {
+bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns) {
   if (memory.gone) return false;
   if (memory.root && !batch_.empty()) return false;  // the drain rule
   bool any = false;
@@ -97,7 +97,6 @@ bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns, bool drain) {
       }
     }
     events.swap(event_buffer_);
-    if (count < FaultSource::kMaxRead && !drain) break;
   }
   if (any) fill_again_ = false;
   return any;
