@@ -21,6 +21,7 @@
 #include "common/base/unique_fd.h"
 #include "common/control/grpc_log.h"
 #include "common/control/limits.h"
+#include "common/control/node_facts.h"
 #include "common/control/node_service.h"
 #include "common/control/programs_service.h"
 #include "common/control/stats_service.h"
@@ -164,6 +165,12 @@ absl::StatusOr<std::unique_ptr<ControlServer>> ControlServer::Start(const Contro
   auto server = std::make_unique<GrpcControlServer>(options, std::move(sources));
   ASHLAR_RETURN_IF_ERROR(server->Listen(address));
   return server;
+}
+
+absl::StatusOr<std::unique_ptr<ControlServer>> ControlServer::StartFor(const config::Topology& topology, const config::Node& node,
+                                                                       Incarnation incarnation, ControlSources sources) {
+  return Start({.address = node.control.ToString(), .identity = IdentityOf(topology, node, incarnation), .topology = &topology},
+               std::move(sources));
 }
 
 }  // namespace ashlar::control

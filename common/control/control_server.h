@@ -41,11 +41,15 @@ class ControlServer {
   // Listens. The health is kStarting (grpc.health: NOT_SERVING) until told otherwise. FailedPrecondition: the address is
   // not loopback and the topology does not say `insecure: true`. Unavailable or PermissionDenied: it can't be listened on.
   static absl::StatusOr<std::unique_ptr<ControlServer>> Start(const ControlServerOptions& options, ControlSources sources);
+  // A daemon's own: at its node's address, as its node.
+  static absl::StatusOr<std::unique_ptr<ControlServer>> StartFor(const config::Topology& topology, const config::Node& node,
+                                                                 Incarnation incarnation, ControlSources sources);
   virtual ~ControlServer() = default;  // ends the calls under way at once
 
   virtual std::string address() const = 0;  // with the port that was bound
   virtual void SetHealth(Health health) = 0;
-  // No new calls; those under way have `grace` to end. May be called once, before the destructor, or not at all.
+  // The health is kStopping. No new calls; those under way have `grace` to end; afterwards no source is called any more.
+  // May be called once, before the destructor, or not at all.
   virtual void Stop(absl::Duration grace) = 0;
 };
 

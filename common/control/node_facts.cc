@@ -16,6 +16,21 @@ NodeIdentity IdentityOf(const config::Topology& topology, const config::Node& no
           .pid = ::getpid()};
 }
 
+LinkOpenerOptions LinkFrom(const config::Node& self, Incarnation incarnation, const config::Node& peer) {
+  return {.client_node = self.node_id,
+          .client_incarnation = incarnation,
+          .peer = peer.id,
+          .server_node = peer.node_id,
+          .control_address = peer.control.ToString()};
+}
+
+fit::ConnectionOptions ConnectionTo(const config::Node& peer, const config::Timeouts& timeouts) {
+  return {.peer = peer.id,
+          .server_node = peer.node_id,
+          .keep_alive_ns = static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(timeouts.keep_alive)),
+          .suspect_ns = static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(timeouts.suspect))};
+}
+
 LinkStatus LinkStatusOf(const fit::LinkReport& report) {
   return {.peer = report.peer,
           .backend = config::FabricKind::kTcp,

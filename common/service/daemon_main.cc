@@ -11,6 +11,7 @@
 #include "common/config/node_identity.h"
 #include "common/service/daemon_flags.h"
 #include "common/service/notify.h"
+#include "common/service/serve.h"
 #include "common/telemetry/log.h"
 
 namespace ashlar::service {
@@ -22,29 +23,22 @@ std::vector<config::Fault> FaultsFor(const config::TopologyResult& loaded, const
   return config::CheckForNode(loaded.topology, flags.id, role, config::HostMemoryBytes());
 }
 
-// Says why the start fails, to the log and to `systemctl status`.
-int Refuse(const absl::Status& why, int exit_code) {
-  log::Error("service: can't start exit={} why=\"{}\"", exit_code, why);
-  NotifyStatus(why.ToString());
-  return exit_code;
-}
-
 int RunWithState(const config::Topology& topology, const DaemonFlags& flags, StopSignal& stop,
                  absl::FunctionRef<int(DaemonContext&)> run) {
   const config::Node& node = *topology.FindNode(std::string_view(flags.id));
   std::string directory = flags.state_dir;
   if (directory.empty()) {
     absl::StatusOr<std::string> found = DefaultStateDirectory(flags.id);
-    if (!found.ok()) return Refuse(found.status(), config::kExitUsage);
+    if (!found.ok()) return RefuseStart(found.status(), config::kExitUsage);
     directory = *std::move(found);
   }
   absl::StatusOr<config::StateDirectory> state = config::StateDirectory::Open(directory);
   if (!state.ok()) {
-    return Refuse(state.status(), absl::IsUnavailable(state.status()) ? config::kExitInUse : ExitCodeOf(state.status()));
+    return RefuseStart(state.status(), absl::IsUnavailable(state.status()) ? config::kExitInUse : ExitCodeOf(state.status()));
   }
   const auto identity = config::SyncNextIncarnation(*state, node.node_id, config::WallClockNs());
   if (!identity.ok()) {
-    return Refuse(identity.status(), absl::IsDataLoss(identity.status()) ? config::kExitData : ExitCodeOf(identity.status()));
+    return RefuseStart(identity.status(), absl::IsDataLoss(identity.status()) ? config::kExitData : ExitCodeOf(identity.status()));
   }
   DaemonContext context{.topology = topology, .node = node, .incarnation = identity->incarnation, .state = *state, .stop = stop};
   log::Info("service: starting version={} cluster={} node={} incarnation={} state_dir={}", ASHLAR_VERSION, topology.cluster,

@@ -1,7 +1,5 @@
 #include "daemons/mnode/memory_node.h"
 
-#include <pthread.h>
-
 #include <utility>
 
 #include "common/base/status.h"
@@ -9,35 +7,20 @@
 #include "common/fabric/tcp/device.h"
 
 namespace ashlar::mnode {
-namespace {
-
-std::uint64_t Ns(absl::Duration duration) { return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration)); }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<MemoryNode>> MemoryNode::Start(service::DaemonContext& context) {
   std::unique_ptr<MemoryNode> node(new MemoryNode);
   ASHLAR_RETURN_IF_ERROR(node->BuildDataPath(context));
   ASHLAR_RETURN_IF_ERROR(node->BuildControlPath(context));
-  node->watchdog_ = std::make_unique<service::Watchdog>();
-  node->data_thread_ = std::thread([raw = node.get()] {
-    ::pthread_setname_np(::pthread_self(), "ashlar-mnode");
-    raw->shard_->Run([raw] { raw->watchdog_->Feed(); });
-  });
+  node->data_thread_.emplace(
+      "ashlar-mnode", [shard = node->shard_.get()](auto on_turn) { shard->Run(std::move(on_turn)); }, [shard = node->shard_.get()] { shard->Stop(); });
   node->control_->SetHealth(control::Health::kReady);
   return node;
 }
 
 MemoryNode::~MemoryNode() {
-  if (control_ != nullptr) {
-    control_->SetHealth(control::Health::kStopping);
-    control_->Stop(absl::Seconds(1));
-  }
-  if (data_thread_.joinable()) {
-    shard_->Stop();
-    data_thread_.join();
-  }
-  control_.reset();  // its sources look into what is destroyed next
+  if (control_ != nullptr) control_->Stop(absl::Seconds(1));
+  data_thread_.reset();
   server_.reset();
 }
 
@@ -50,7 +33,7 @@ absl::Status MemoryNode::BuildDataPath(service::DaemonContext& context) {
   options.pool_bytes = context.node.pool_bytes;
   options.huge_pages = context.node.huge_pages == config::HugePages::kTry ? Mapping::HugePages::kTry : Mapping::HugePages::kNo;
   options.replicas = static_cast<std::uint32_t>(defaults.replicas);
-  options.absent_ns = 2 * Ns(defaults.timeouts.give_up);
+  options.absent_ns = 2 * static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(defaults.timeouts.give_up));
   if (defaults.replicas > 0) {
     snode_ = context.topology.NodesOf(config::NodeRole::kSnode).front();
     options.replicator.snode = snode_->id;
@@ -59,17 +42,9 @@ absl::Status MemoryNode::BuildDataPath(service::DaemonContext& context) {
   ASHLAR_ASSIGN_OR_RETURN(server_, fit::Server::Create(*shard_, {.address = context.node.fabric.front().address.ToString()}, *memory_));
   if (snode_ == nullptr) return absl::OkStatus();
   openers_ = control::LinkOpeners::Create();
-  snode_opener_ = openers_->For({.client_node = context.node.node_id,
-                                 .client_incarnation = context.incarnation,
-                                 .peer = snode_->id,
-                                 .server_node = snode_->node_id,
-                                 .control_address = snode_->control.ToString()});
-  ASHLAR_ASSIGN_OR_RETURN(auto connection, fit::Connection::Create(*shard_,
-                                                                   {.peer = snode_->id,
-                                                                    .server_node = snode_->node_id,
-                                                                    .keep_alive_ns = Ns(defaults.timeouts.keep_alive),
-                                                                    .suspect_ns = Ns(defaults.timeouts.suspect)},
-                                                                   *snode_opener_, memory_->replicator()));
+  snode_opener_ = openers_->For(control::LinkFrom(context.node, context.incarnation, *snode_));
+  ASHLAR_ASSIGN_OR_RETURN(auto connection, fit::Connection::Create(*shard_, control::ConnectionTo(*snode_, defaults.timeouts), *snode_opener_,
+                                                                   memory_->replicator()));
   memory_->replicator()->Attach(std::move(connection));
   return absl::OkStatus();
 }
@@ -81,10 +56,7 @@ absl::Status MemoryNode::BuildControlPath(service::DaemonContext& context) {
                         [this](StatList& stats) { server_->CollectStats(stats); },
                         [this](StatList& stats) { shard_->CollectStats(stats); }};
   sources.issue_link = [this](const fit::Client& client) { return server_->IssueLink(client); };
-  ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::Start({.address = context.node.control.ToString(),
-                                                                   .identity = control::IdentityOf(context.topology, context.node, context.incarnation),
-                                                                   .topology = &context.topology},
-                                                                  std::move(sources)));
+  ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::StartFor(context.topology, context.node, context.incarnation, std::move(sources)));
   return absl::OkStatus();
 }
 

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <memory>
-#include <thread>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "common/control/control_server.h"
@@ -14,7 +14,7 @@
 #include "common/fit/server.h"
 #include "common/fit/shard.h"
 #include "common/service/daemon_main.h"
-#include "common/service/watchdog.h"
+#include "common/service/data_thread.h"
 #include "daemons/mnode/memory_service.h"
 
 namespace ashlar::mnode {
@@ -41,8 +41,7 @@ class MemoryNode {
   std::unique_ptr<MemoryService> memory_;
   std::unique_ptr<fit::Server> server_;
   std::unique_ptr<control::ControlServer> control_;
-  std::unique_ptr<service::Watchdog> watchdog_;
-  std::thread data_thread_;
+  std::optional<service::DataThread> data_thread_;
 };
 
 }  // namespace ashlar::mnode

@@ -1,21 +1,11 @@
 // ashlar-pnode: runs programs whose memory lives on a memory node.
-#include "common/service/notify.h"
-#include "common/telemetry/log.h"
+#include "common/service/serve.h"
 #include "daemons/pnode/processor_node.h"
 
 namespace {
 
 int Run(ashlar::service::DaemonContext& context) {
-  auto node = ashlar::pnode::ProcessorNode::Start(context);
-  if (!node.ok()) {
-    ashlar::log::Error("pnode: can't start why=\"{}\"", node.status());
-    return ashlar::service::ExitCodeOf(node.status());
-  }
-  ashlar::service::NotifyReady("serving page faults");
-  const ashlar::service::StopCause cause = context.stop.Wait();
-  ashlar::log::Info("pnode: stopping why=\"{}\"", cause.why);
-  ashlar::service::NotifyStopping(cause.why);
-  return cause.exit_code;
+  return ashlar::service::ServeUntilStopped(context, "serving page faults", ashlar::pnode::ProcessorNode::Start(context));
 }
 
 }  // namespace

@@ -18,8 +18,6 @@
 namespace ashlar::pnode {
 namespace {
 
-std::uint64_t Ns(absl::Duration duration) { return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration)); }
-
 // The socket's directory, for its owner and group only. systemd has made it already; a daemon started by hand has not.
 absl::Status MakeSocketDirectory(const std::string& socket) {
   const std::filesystem::path directory = std::filesystem::path(socket).parent_path();
@@ -50,11 +48,7 @@ absl::StatusOr<std::unique_ptr<ProcessorNode>> ProcessorNode::Start(service::Dae
 }
 
 ProcessorNode::~ProcessorNode() {
-  if (control_ != nullptr) {
-    control_->SetHealth(control::Health::kStopping);
-    control_->Stop(absl::Seconds(1));
-  }
-  control_.reset();  // its sources look into what is destroyed next
+  if (control_ != nullptr) control_->Stop(absl::Seconds(1));
   handoff_.reset();  // kills the programs: before the fault thread lets go of their userfaultfds
   guard_.reset();
   paging_.reset();
@@ -73,17 +67,9 @@ absl::Status ProcessorNode::BuildStore(service::DaemonContext& context) {
   options.level = defaults.ReachedLevel() == config::AckLevel::kDisk ? AckLevel::kDisk : AckLevel::kHome;
   store_ = std::make_unique<RemotePageStore>(*shard_, options);
   openers_ = control::LinkOpeners::Create();
-  home_opener_ = openers_->For({.client_node = context.node.node_id,
-                                .client_incarnation = context.incarnation,
-                                .peer = home_->id,
-                                .server_node = home_->node_id,
-                                .control_address = home_->control.ToString()});
-  ASHLAR_ASSIGN_OR_RETURN(auto connection, fit::Connection::Create(*shard_,
-                                                                   {.peer = home_->id,
-                                                                    .server_node = home_->node_id,
-                                                                    .keep_alive_ns = Ns(defaults.timeouts.keep_alive),
-                                                                    .suspect_ns = Ns(defaults.timeouts.suspect)},
-                                                                   *home_opener_, store_.get()));
+  home_opener_ = openers_->For(control::LinkFrom(context.node, context.incarnation, *home_));
+  ASHLAR_ASSIGN_OR_RETURN(auto connection,
+                          fit::Connection::Create(*shard_, control::ConnectionTo(*home_, defaults.timeouts), *home_opener_, store_.get()));
   store_->Attach(std::move(connection));
   return absl::OkStatus();
 }
@@ -119,10 +105,7 @@ absl::Status ProcessorNode::BuildControlPath(service::DaemonContext& context) {
                         [this](StatList& stats) { handoff_->AddStats(&stats); }};
   sources.programs = [this](bool include_ended) { return programs_->List(include_ended); };
   sources.program_stats = [this] { return programs_->Stats(); };
-  ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::Start({.address = context.node.control.ToString(),
-                                                                   .identity = control::IdentityOf(context.topology, context.node, context.incarnation),
-                                                                   .topology = &context.topology},
-                                                                  std::move(sources)));
+  ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::StartFor(context.topology, context.node, context.incarnation, std::move(sources)));
   return absl::OkStatus();
 }
 

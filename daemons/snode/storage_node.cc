@@ -1,7 +1,5 @@
 #include "daemons/snode/storage_node.h"
 
-#include <pthread.h>
-
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,25 +23,15 @@ absl::StatusOr<std::unique_ptr<StorageNode>> StorageNode::Start(service::DaemonC
   std::unique_ptr<StorageNode> node(new StorageNode);
   ASHLAR_RETURN_IF_ERROR(node->BuildDataPath(context));
   ASHLAR_RETURN_IF_ERROR(node->BuildControlPath(context));
-  node->watchdog_ = std::make_unique<service::Watchdog>();
-  node->data_thread_ = std::thread([raw = node.get()] {
-    ::pthread_setname_np(::pthread_self(), "ashlar-snode");
-    raw->shard_->Run([raw] { raw->watchdog_->Feed(); });
-  });
+  node->data_thread_.emplace(
+      "ashlar-snode", [shard = node->shard_.get()](auto on_turn) { shard->Run(std::move(on_turn)); }, [shard = node->shard_.get()] { shard->Stop(); });
   node->control_->SetHealth(control::Health::kReady);
   return node;
 }
 
 StorageNode::~StorageNode() {
-  if (control_ != nullptr) {
-    control_->SetHealth(control::Health::kStopping);
-    control_->Stop(absl::Seconds(1));
-  }
-  if (data_thread_.joinable()) {
-    shard_->Stop();
-    data_thread_.join();
-  }
-  control_.reset();  // its sources look into what is closed next
+  if (control_ != nullptr) control_->Stop(absl::Seconds(1));
+  data_thread_.reset();
   if (append_ != nullptr) append_->Close();  // waits for writes that use the server's memory
   server_.reset();
 }
@@ -75,10 +63,7 @@ absl::Status StorageNode::BuildControlPath(service::DaemonContext& context) {
                         [this](StatList& stats) { server_->CollectStats(stats); },
                         [this](StatList& stats) { shard_->CollectStats(stats); }};
   sources.issue_link = [this](const fit::Client& client) { return server_->IssueLink(client); };
-  ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::Start({.address = context.node.control.ToString(),
-                                                                   .identity = control::IdentityOf(context.topology, context.node, context.incarnation),
-                                                                   .topology = &context.topology},
-                                                                  std::move(sources)));
+  ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::StartFor(context.topology, context.node, context.incarnation, std::move(sources)));
   return absl::OkStatus();
 }
 

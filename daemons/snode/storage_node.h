@@ -5,8 +5,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
-#include <thread>
 
 #include "absl/status/statusor.h"
 #include "common/control/control_server.h"
@@ -14,7 +14,7 @@
 #include "common/fit/server.h"
 #include "common/fit/shard.h"
 #include "common/service/daemon_main.h"
-#include "common/service/watchdog.h"
+#include "common/service/data_thread.h"
 #include "daemons/snode/append_service.h"
 
 namespace ashlar::snode {
@@ -42,8 +42,7 @@ class StorageNode {
   std::unique_ptr<AppendService> append_;
   std::unique_ptr<fit::Server> server_;
   std::unique_ptr<control::ControlServer> control_;
-  std::unique_ptr<service::Watchdog> watchdog_;
-  std::thread data_thread_;
+  std::optional<service::DataThread> data_thread_;
 };
 
 }  // namespace ashlar::snode

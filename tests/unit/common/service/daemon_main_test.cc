@@ -8,6 +8,7 @@
 #include <fstream>
 #include <vector>
 
+#include "common/service/serve.h"
 #include "gmock/gmock.h"
 #include "tests/unit/common/service/notify_socket.h"
 
@@ -97,6 +98,36 @@ TEST_F(DaemonMainTest, AMissingFileEndsWith78) {
   testing::internal::CaptureStderr();
   EXPECT_EQ(Run({"--config", directory_ + "/none.yaml", "--id", "m1"}, NotReached), 78);
   EXPECT_NE(testing::internal::GetCapturedStderr().find("none.yaml"), std::string::npos);
+}
+
+// One object that lives between READY and the end.
+struct Node {
+  explicit Node(bool* alive) : alive_(alive) { *alive_ = true; }
+  ~Node() { *alive_ = false; }
+  bool* alive_;
+};
+
+TEST_F(DaemonMainTest, ServesFromReadyUntilItIsStopped) {
+  NotifySocket systemd;
+  bool alive = false;
+  EXPECT_EQ(RunAsM1([&](DaemonContext& context) {
+              absl::StatusOr<std::unique_ptr<Node>> node = std::make_unique<Node>(&alive);
+              EXPECT_TRUE(alive);
+              context.stop.Request("the disk is gone", 74);
+              return ServeUntilStopped(context, "lending memory", std::move(node));
+            }),
+            74);
+  EXPECT_FALSE(alive);
+  EXPECT_THAT(systemd.Take(), testing::ElementsAre("READY=1\nSTATUS=lending memory", "STOPPING=1\nSTATUS=the disk is gone"));
+}
+
+TEST_F(DaemonMainTest, AFailedStartIsNeverReadyAndNamesItsReason) {
+  NotifySocket systemd;
+  EXPECT_EQ(RunAsM1([&](DaemonContext& context) {
+              return ServeUntilStopped<Node>(context, "lending memory", absl::DataLossError("torn"), [](const absl::Status&) { return 65; });
+            }),
+            65);
+  EXPECT_THAT(systemd.Take(), testing::ElementsAre(testing::HasSubstr("torn")));
 }
 
 TEST(DaemonExitCode, FollowsTheStatus) {
