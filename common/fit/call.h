@@ -36,6 +36,7 @@ RetryClass RetryClassOf(wire::Opcode opcode);
 
 struct Hints {  // from the reply's header
   bool degraded = false, drain = false, pool_low = false;
+  bool ask_state = false;            // there is news: ask SpaceState
   std::uint8_t write_batches = 0;    // that the caller may have in flight; 0 = no change
   std::uint16_t retry_after_ms = 0;
 };

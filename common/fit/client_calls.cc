@@ -30,7 +30,7 @@ std::uint32_t BudgetUs(std::uint64_t deadline_ns, std::uint64_t now_ns) {
 
 Hints HintsOf(wire::u32 bits) {
   return {.degraded = (bits & wire::kHintDegraded) != 0, .drain = (bits & wire::kHintDrain) != 0,
-          .pool_low = (bits & wire::kHintPoolLow) != 0, .write_batches = static_cast<std::uint8_t>(bits >> 8),
+          .pool_low = (bits & wire::kHintPoolLow) != 0, .ask_state = (bits & wire::kHintAskState) != 0, .write_batches = static_cast<std::uint8_t>(bits >> 8),
           .retry_after_ms = static_cast<std::uint16_t>(bits >> 16)};
 }
 

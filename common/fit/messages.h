@@ -20,12 +20,20 @@ enum class Opcode : u16 {
   kDestroySpace = 6,  // p → m, m → s    SpaceList (count 0) → empty
   kTrim = 7,          // p → m, m → s    SpaceList + TrimRange[<= 126] → empty
   kAppendPages = 8,   // mnode → snode   AppendHead + PageAppend[<= 64], bulk → ListReply + PageResult[]
-  kOpenSpace = 11,    // mnode → snode   OpenRequest (count 0) → FenceReply
+  kFenceEpoch = 9,    // pnode → snode   FenceRequest → FenceReply
+  kRecoverRead = 10,  // p → s, m → s    RecoverRequest + u64 page[<= 64] → ListReply + PageHave[<= 64], bulk
+  kOpenSpace = 11,    // mnode → snode   OpenRequest + SnodeRef[<= 8] → FenceReply
+  kCompare = 12,      // mnode → snode   CompareRequest (count 0) → ListReply + PageMark[<= 128]
+  kSpaceState = 13,   // p → m, m → s    SpaceList (count 0) → SpaceStateReply + SnodeRef[<= 8] + BadPage[<= 32]
 };
 
 constexpr u32 kNoBulk = 0xFFFFFFFFu;  // bulk_index: no bytes (a zero page, or an error)
 constexpr u32 kMaxPagesPerCall = 64;
 constexpr u32 kMaxTrimRanges = 126;
+constexpr u32 kMaxMarks = 128;
+constexpr u32 kMaxSnodeRefs = 8;
+constexpr u32 kMaxBadPages = 32;
+constexpr u64 kNoNextPage = ~u64{0};  // ListReply.next: nothing behind
 
 struct SpaceList {
   u64 space;
@@ -116,17 +124,72 @@ struct OpenRequest {
   u32 count;
   u32 ack;
 };
+struct SnodeRef {
+  u64 node;
+  u32 state;  // 1 copying, 2 current, 3 former
+  u32 reserved;
+};
+struct FenceRequest {
+  u64 space;
+  u64 epoch;
+  u64 owner_node;  // the caller itself
+  u64 owner_incarnation;
+};
 struct FenceReply {
   u64 epoch;
   u64 era;
   u64 view;
   u64 durable_batch_seq;
 };
+// A scan stays inside the 4 MiB extent of first_page, in page order; `next` is where to go on in it, behind its end the
+// first page of the next extent of which something is kept, or kNoNextPage. A list is answered item by item, next = 0.
+enum class RecoverMode : u32 { kList = 1, kScan = 2 };
+struct RecoverRequest {
+  u64 space;
+  u64 epoch;
+  u64 first_page;  // scan
+  u32 count;       // list: pages behind; scan: pages wanted, 1 … 64
+  u32 mode;
+};
+// Extents: one PageMark per extent of which something is kept, from that of first_page on: page = its first page,
+// version = pages kept of it, crc32c and reserved = low and high half of MarksHash over its pages (compare.h).
+// Pages: what is kept of the extent of first_page, from that page on; `next` inside that extent, or kNoNextPage.
+enum class CompareMode : u32 { kExtents = 1, kPages = 2 };
+struct CompareRequest {
+  u64 space;
+  u64 epoch;
+  u64 first_page;
+  u32 count;  // 0
+  u32 mode;
+};
+struct PageMark {
+  u64 page;
+  u64 version;
+  u32 crc32c;
+  u32 reserved;
+};
+struct BadPage {  // its newest acknowledged version cannot be read here any more: send it again
+  u64 space;
+  u64 page;
+  u64 version;
+};
+constexpr u32 kStateUnknownLoss = 1;  // pages were lost that cannot be named: only a full Compare tells which
+struct SpaceStateReply {
+  u64 epoch;  // in force; with kStaleEpoch nothing else counts
+  u64 view;
+  u32 count;      // SnodeRefs behind
+  u32 bad_pages;  // BadPages behind those; more may follow when these are repaired
+  u32 flags;      // kState…
+  u32 reserved;
+};
 
 static_assert(sizeof(SpaceList) == 32 && sizeof(ListReply) == 16 && sizeof(AppendHead) == 16);
 static_assert(sizeof(MapRequest) == 32 && sizeof(MapReply) == 16 && sizeof(ExtentGrant) == 40);
 static_assert(sizeof(PageWant) == 16 && sizeof(PageDirty) == 24 && sizeof(PageHave) == 40 && sizeof(PageAppend) == 48);
 static_assert(sizeof(PageResult) == 24 && sizeof(TrimRange) == 32 && sizeof(OpenRequest) == 64 && sizeof(FenceReply) == 32);
+static_assert(sizeof(SnodeRef) == 16 && sizeof(FenceRequest) == 32 && sizeof(RecoverRequest) == 32);
+static_assert(sizeof(CompareRequest) == 32 && sizeof(PageMark) == 24 && sizeof(BadPage) == 24 && sizeof(SpaceStateReply) == 32);
+static_assert(sizeof(CompareRequest) + kMaxMarks * sizeof(PageMark) <= 4096);
 static_assert(sizeof(SpaceList) + kMaxTrimRanges * sizeof(TrimRange) <= 4096);
 static_assert(sizeof(AppendHead) + kMaxPagesPerCall * sizeof(PageAppend) <= 4096);
 

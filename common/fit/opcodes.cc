@@ -19,6 +19,8 @@ constexpr std::uint32_t List(std::uint32_t items) {
   return static_cast<std::uint32_t>(sizeof(Fixed) + items * sizeof(Item));
 }
 constexpr std::uint32_t kPages = wire::kMaxPagesPerCall;
+constexpr std::uint32_t kState = sizeof(wire::SpaceStateReply) + wire::kMaxSnodeRefs * sizeof(wire::SnodeRef) +
+                                 wire::kMaxBadPages * sizeof(wire::BadPage);
 
 // clang-format off
 constexpr OpcodeInfo kTable[] = {
@@ -30,7 +32,11 @@ constexpr OpcodeInfo kTable[] = {
     {kDestroySpace, "destroy_space", kIdempotent,  sizeof(wire::SpaceList),                               kSmall,                                       0,     0,     false, true},
     {kTrim,         "trim",          kIdempotent,  List<wire::SpaceList, wire::TrimRange>(wire::kMaxTrimRanges), kSmall,                                0,     0,     false, true},
     {kAppendPages,  "append_pages",  kIdempotent,  List<wire::AppendHead, wire::PageAppend>(kPages),      kFull,                                        kBulk, 0,     true,  true},
-    {kOpenSpace,    "open_space",    kIdempotent,  sizeof(wire::OpenRequest) + 128,                       kSmall,                                       0,     0,     false, true},
+    {kFenceEpoch,   "fence_epoch",   kIdempotent,  sizeof(wire::FenceRequest),                            kSmall,                                       0,     0,     false, true},
+    {kRecoverRead,  "recover_read",  kIdempotent,  List<wire::RecoverRequest, wire::u64>(kPages),         List<wire::ListReply, wire::PageHave>(kPages), 0,    kBulk, false, false},
+    {kOpenSpace,    "open_space",    kIdempotent,  List<wire::OpenRequest, wire::SnodeRef>(wire::kMaxSnodeRefs), kSmall,                                0,     0,     false, true},
+    {kCompare,      "compare",       kIdempotent,  sizeof(wire::CompareRequest),                          List<wire::ListReply, wire::PageMark>(wire::kMaxMarks), 0, 0, false, true},
+    {kSpaceState,   "space_state",   kIdempotent,  sizeof(wire::SpaceList),                               kState,                                       0,     0,     false, true},
 };
 // clang-format on
 

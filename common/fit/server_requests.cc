@@ -11,7 +11,7 @@ constexpr std::uint64_t kNsPerUs = 1000;
 
 std::uint32_t HintBits(const Hints& hints) {
   return (hints.degraded ? wire::kHintDegraded : 0u) | (hints.drain ? wire::kHintDrain : 0u) |
-         (hints.pool_low ? wire::kHintPoolLow : 0u) | static_cast<std::uint32_t>(hints.write_batches) << 8 |
+         (hints.pool_low ? wire::kHintPoolLow : 0u) | (hints.ask_state ? wire::kHintAskState : 0u) | static_cast<std::uint32_t>(hints.write_batches) << 8 |
          static_cast<std::uint32_t>(hints.retry_after_ms) << 16;
 }
 

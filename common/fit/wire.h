@@ -37,7 +37,7 @@ struct Header {
   u32 header_crc;          // 60  CRC32C of bytes 0–59
 };
 constexpr u16 kResend = 1, kPayloadCrc = 2, kFromCache = 4;
-constexpr u32 kHintDegraded = 1, kHintDrain = 2, kHintPoolLow = 4;
+constexpr u32 kHintDegraded = 1, kHintDrain = 2, kHintPoolLow = 4, kHintAskState = 8;
 
 // Connection set-up: verbs private data (its limit is 56 B), the first tcp frame, the first shm message. The answer has
 // the same shape, another magic (so that a hello sent back is no answer), and repeats the asker's nonce.
