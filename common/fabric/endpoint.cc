@@ -147,6 +147,7 @@ absl::Status CheckedEndpoint::Receive(std::span<const WorkRequest> buffers) {
                                                      " of ", options_.receive_depth));
   }
   for (const WorkRequest& request : buffers) Record(ledger_.receives(), request, Op::kReceive, /*signalled=*/true);
+  if (!buffers.empty()) DoReceive();
   return absl::OkStatus();
 }
 
@@ -161,7 +162,7 @@ absl::StatusOr<RemoteWindow> CheckedEndpoint::Grant(Slice slice, Access access) 
     return absl::OutOfRangeError(absl::StrCat("fabric: grant at ", slice.offset, " of ", slice.bytes,
                                               " bytes lies outside its region of ", size));
   }
-  return windows_.Grant(*region, slice.offset, slice.bytes, access);
+  return DoGrant(*region, slice.offset, slice.bytes, access);
 }
 
 absl::Status CheckedEndpoint::Revoke(RemoteWindow window, WrId wr_id) {
@@ -169,7 +170,7 @@ absl::Status CheckedEndpoint::Revoke(RemoteWindow window, WrId wr_id) {
   if (ledger_.sends().room() == 0) {
     return absl::ResourceExhaustedError("fabric: no room for a revocation; poll completions first");
   }
-  if (!windows_.Revoke(window)) {
+  if (!DoRevoke(window)) {
     return absl::NotFoundError(absl::StrCat("fabric: key ", window.key.value(), " is no window of this endpoint"));
   }
   Record(ledger_.sends(), WorkRequest{.wr_id = wr_id, .window = window}, Op::kRevoke, /*signalled=*/true);
@@ -195,7 +196,7 @@ void CheckedEndpoint::Succeed(LedgerToken token) {
 
 void CheckedEndpoint::RetireDone() {
   const std::size_t before = ledger_.outstanding();
-  ledger_.RetireDone([this](RemoteKey key) { return !windows_.InUse(key); },
+  ledger_.RetireDone([this](RemoteKey key) { return !InUse(key); },
                      [this](const Completion& completion, Ledger::Side side) { queue_.Deliver(completion, *this, side); });
   counters().outstanding.Sub(before - ledger_.outstanding());  // the silent ones
 }

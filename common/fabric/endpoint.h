@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/fabric/contract.h"
 #include "common/fabric/ledger.h"
 #include "common/fabric/queue.h"
@@ -59,6 +60,15 @@ class CheckedEndpoint : public Endpoint {
   virtual void DoPost() = 0;
   // The state is kError, the ledger is about to be flushed: stop placing the peer's bytes, tell it if possible.
   virtual void DoFail() = 0;
+  // New entries stand at the end of ledger().receives(). For a backend whose device must be told of them.
+  virtual void DoReceive() {}
+  // Windows by key, kept in windows() unless the device has keys of its own. DoRevoke: false = no such window; a kRevoke
+  // entry for it follows, which ends when the backend succeeds it or InUse becomes false.
+  virtual absl::StatusOr<RemoteWindow> DoGrant(CountedRegion& region, std::uint64_t offset, std::uint64_t bytes, Access access) {
+    return windows_.Grant(region, offset, bytes, access);
+  }
+  virtual bool DoRevoke(const RemoteWindow& window) { return windows_.Revoke(window); }
+  virtual bool InUse(RemoteKey key) const { return windows_.InUse(key); }
 
   Ledger& ledger() { return ledger_; }
   WindowTable& windows() { return windows_; }

@@ -1,4 +1,4 @@
-// Registered memory that counts who uses it, and the domain that makes it. Every backend without a NIC uses these two.
+// Registered memory that counts who uses it, and the domain that makes it for a backend without a NIC.
 //
 // Threads: one at a time. Invariant: a region outlives each request and window that names it; destroying it earlier
 // would let a peer write into memory that somebody else owns by then, so it is checked.
@@ -15,7 +15,7 @@
 namespace ashlar::fabric {
 
 // Every Region that reaches an endpoint of ours is one of these: a Region is made by its Domain only.
-class CountedRegion final : public Region {
+class CountedRegion : public Region {
  public:
   CountedRegion(const Domain* domain, std::span<std::byte> bytes) : domain_(domain), bytes_(bytes) {}
   ~CountedRegion() override {
