@@ -24,7 +24,8 @@ void GrantTable::RevokeAll(ExtentIndex extent, absl::AnyInvocable<void()> done) 
     absl::AnyInvocable<void()> done;
     std::size_t left = 1;  // revocations under way, and this function
   };
-  auto join = std::make_shared<Join>(std::move(done));
+  auto join = std::make_shared<Join>();
+  join->done = std::move(done);
   const auto arrive = [join] {
     if (--join->left == 0) join->done();
   };
