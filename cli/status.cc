@@ -139,7 +139,7 @@ std::string_view HealthName(control::Health health) {
 std::vector<NodeProblem> ProblemsOf(const config::Topology& topology, const NodeReports& reports) {
   std::vector<NodeProblem> problems;
   for (const auto& [node, answer] : reports) {
-    const auto add = [&](std::string code, std::string text, std::string fix) {
+    const auto add = [&problems, node = node](std::string code, std::string text, std::string fix) {
       problems.push_back({node->id, {std::move(code), std::move(text), std::move(fix)}});
     };
     if (!answer.ok()) {

@@ -67,9 +67,9 @@ TEST_F(ReplicaLogTest, NothingIsAnsweredBeforeTheDiskHasIt) {
 
 TEST_F(ReplicaLogTest, AcknowledgesInOrderAlthoughWritesOvertake) {
   disk_->set_auto_complete(false);
-  std::vector<int> answered;
+  std::vector<std::uint64_t> answered;
   std::deque<TestPage> pages;
-  for (int call = 0; call < 4; ++call) {  // each fills the 32 entries that launch a batch beside others
+  for (std::uint64_t call = 0; call < 4; ++call) {  // each fills the 32 entries that launch a batch beside others
     std::vector<PageAppend> batch;
     for (std::uint64_t i = 0; i < 20; ++i) batch.push_back(pages.emplace_back(5, call * 20 + i, 1).Append());
     for (std::uint64_t i = 0; i < 20; ++i) batch.push_back(ZeroPage(5, 1000 + call * 20 + i, 1));
@@ -83,10 +83,10 @@ TEST_F(ReplicaLogTest, AcknowledgesInOrderAlthoughWritesOvertake) {
   EXPECT_TRUE(answered.empty());
   disk_->Complete(0);
   ASSERT_TRUE(log_->Poll().ok());
-  EXPECT_EQ(answered, (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(answered, (std::vector<std::uint64_t>{0, 1, 2}));
   disk_->Complete(0);
   ASSERT_TRUE(log_->Poll().ok());
-  EXPECT_EQ(answered, (std::vector<int>{0, 1, 2, 3}));
+  EXPECT_EQ(answered, (std::vector<std::uint64_t>{0, 1, 2, 3}));
 }
 
 TEST_F(ReplicaLogTest, LoadMakesItsOwnBatches) {
@@ -247,8 +247,8 @@ TEST_F(ReplicaLogTest, AFailedWriteIsRewrittenElsewhereAndThenAnswered) {
 TEST_F(ReplicaLogTest, WritesInFlightBehindAFailedOneAreRewrittenInOrder) {
   disk_->set_auto_complete(false);
   std::deque<TestPage> pages;
-  std::vector<int> answered;
-  for (int call = 0; call < 3; ++call) {
+  std::vector<std::uint64_t> answered;
+  for (std::uint64_t call = 0; call < 3; ++call) {
     std::vector<PageAppend> batch;
     for (std::uint64_t i = 0; i < 20; ++i) batch.push_back(pages.emplace_back(5, i, 1 + call).Append());
     for (std::uint64_t i = 0; i < 20; ++i) batch.push_back(ZeroPage(5, 100 + i, 1 + call));
@@ -261,11 +261,11 @@ TEST_F(ReplicaLogTest, WritesInFlightBehindAFailedOneAreRewrittenInOrder) {
   disk_->Complete(0);
   disk_->Complete(0);
   ASSERT_TRUE(log_->Poll().ok());
-  EXPECT_EQ(answered, (std::vector<int>{0}));
+  EXPECT_EQ(answered, (std::vector<std::uint64_t>{0}));
   ASSERT_EQ(disk_->pending_writes(), 2U);
   disk_->set_auto_complete(true);
   ASSERT_TRUE(Settle().ok());
-  EXPECT_EQ(answered, (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(answered, (std::vector<std::uint64_t>{0, 1, 2}));
   Restart();
   for (std::uint64_t i = 0; i < 20; ++i) EXPECT_EQ(Held(5, i), 3U);
 }
