@@ -1,6 +1,6 @@
 // The smallest set of verbs FIT needs: reliable connections, registered regions with keys and bounds, SEND, WRITE,
-// WRITE_WITH_IMM, READ, a completion queue with statuses and an event fd. Backends: tcp/, memory/ (tests); later verbs/
-// and shm/. One conformance suite passes on all. The rules every backend keeps (O1–O3, C1–C3, B1–B2, E1–E3, N1) stand in
+// WRITE_WITH_IMM, READ, a completion queue with statuses and an event fd. Backends: tcp/, shm/, memory/ (tests); later
+// verbs/. One conformance suite passes on all. The rules every backend keeps (O1–O3, C1–C3, B1–B2, E1–E3, N1) stand in
 // common/fabric/README.md.
 //
 // Iron rule: memory that a peer may still touch is given back only by its completion or by the destruction of the

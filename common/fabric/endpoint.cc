@@ -38,6 +38,7 @@ CheckedEndpoint::CheckedEndpoint(const Setup& setup)
       caps_(*setup.caps),
       domain_(setup.domain),
       queue_(*setup.queue),
+      counters_(setup.counters != nullptr ? *setup.counters : setup.queue->counters()),
       options_(setup.options),
       windows_(setup.options.max_windows, setup.window_base),
       ledger_(id_, setup.options.send_depth, setup.options.receive_depth) {

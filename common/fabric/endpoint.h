@@ -32,6 +32,7 @@ class CheckedEndpoint : public Endpoint {
     QueueBase* queue = nullptr;
     EndpointOptions options;
     std::uint64_t window_base = 0;  // see WindowTable
+    FabricCounters* counters = nullptr;  // nullptr: the queue's
   };
   // What may be wrong with a set-up: depths of 0, a hello that is too long, no room in the queue.
   static absl::Status CheckSetup(const Setup& setup, std::span<const std::byte> hello);
@@ -52,6 +53,7 @@ class CheckedEndpoint : public Endpoint {
   std::span<const std::byte> peer_hello() const final { return peer_hello_; }
 
   void Polled(Ledger::Side side);  // by the queue: one completion of this endpoint was handed out
+  FabricCounters& counters() { return counters_; }
 
  protected:
   explicit CheckedEndpoint(const Setup& setup);
@@ -73,7 +75,6 @@ class CheckedEndpoint : public Endpoint {
   Ledger& ledger() { return ledger_; }
   WindowTable& windows() { return windows_; }
   QueueBase& queue() { return queue_; }
-  FabricCounters& counters() { return queue_.counters(); }
   const EndpointOptions& options() const { return options_; }
   const Caps& caps() const { return caps_; }
 
@@ -100,6 +101,7 @@ class CheckedEndpoint : public Endpoint {
   const Caps& caps_;
   const Domain* domain_;
   QueueBase& queue_;
+  FabricCounters& counters_;
   const EndpointOptions options_;
   EndpointState state_ = EndpointState::kConnecting;
   absl::Status reason_;

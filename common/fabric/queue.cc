@@ -64,7 +64,7 @@ void QueueBase::Deliver(const Completion& completion, CheckedEndpoint& endpoint,
   ASHLAR_CHECK(end_ - begin_ < ring_.size(), "completion queue overflow; depth={}", ring_.size());
   At(end_++) = Item{.completion = completion, .endpoint = &endpoint, .side = side};
   if (const auto* failed = std::get_if<Failed>(&completion)) {
-    counters_.failed[static_cast<std::size_t>(failed->status)].Add();
+    endpoint.counters().failed[static_cast<std::size_t>(failed->status)].Add();
   }
   if (armed_) Wake();
 }

@@ -28,14 +28,11 @@ class TcpDevice final : public Device {
   const Caps& caps() const override { return kCaps; }
   absl::StatusOr<std::unique_ptr<Domain>> OpenDomain() override { return std::make_unique<PlainDomain>(); }
   absl::StatusOr<std::unique_ptr<CompletionQueue>> OpenQueue(int depth) override { return TcpQueue::Create(depth, stats_); }
-  absl::StatusOr<std::unique_ptr<Listener>> Listen(std::string_view address) override { return TcpListener::Create(address, stats_); }
+  absl::StatusOr<std::unique_ptr<Listener>> Listen(std::string_view address) override { return ListenTcp(address, stats_); }
   absl::StatusOr<std::unique_ptr<Endpoint>> Connect(std::string_view address, Domain& domain, CompletionQueue& queue,
                                                     const EndpointOptions& options, std::span<const std::byte> hello,
                                                     std::uint64_t connect_timeout_ns) override {
-    ASHLAR_ASSIGN_OR_RETURN(const CheckedEndpoint::Setup setup, MakeSetup(domain, queue, options, hello));
-    TcpEndpoint::Dial dial{.address = std::string(address), .hello = hello, .deadline_ns = MonotonicNs() + connect_timeout_ns};
-    ASHLAR_ASSIGN_OR_RETURN(UniqueFd fd, StartConnect(address, &dial.connect_error));
-    return TcpEndpoint::Connecting(setup, static_cast<TcpQueue&>(queue), std::move(fd), dial);
+    return ConnectTcp(address, domain, queue, options, hello, connect_timeout_ns);
   }
   void CollectStats(StatList& stats) const override { stats_->CollectStats(backend(), stats); }
 
@@ -46,14 +43,39 @@ class TcpDevice final : public Device {
 }  // namespace
 
 absl::StatusOr<CheckedEndpoint::Setup> MakeSetup(Domain& domain, CompletionQueue& queue, const EndpointOptions& options,
-                                                 std::span<const std::byte> hello) {
+                                                 std::span<const std::byte> hello, CarrierKind kind) {
   auto* tcp_queue = dynamic_cast<TcpQueue*>(&queue);
   if (tcp_queue == nullptr) return absl::InvalidArgumentError("fabric: the queue belongs to another backend");
   ASHLAR_ASSIGN_OR_RETURN(const std::uint64_t window_base, RandomWindowBase());
   CheckedEndpoint::Setup setup{
-      .caps = &kCaps, .domain = &domain, .queue = tcp_queue, .options = options, .window_base = window_base};
+      .caps = &kCaps, .domain = &domain, .queue = tcp_queue, .options = options, .window_base = window_base,
+      .counters = kind == CarrierKind::kShm ? &tcp_queue->shm_counters() : nullptr};
   ASHLAR_RETURN_IF_ERROR(CheckedEndpoint::CheckSetup(setup, hello));
   return setup;
+}
+
+absl::StatusOr<std::unique_ptr<Listener>> ListenTcp(std::string_view address, std::shared_ptr<FabricStats> stats) {
+  constexpr Doorkeeper kDoorkeeper{
+      .check = [](int) { return absl::OkStatus(); },
+      .name = PeerAddress,
+      .carrier = [](UniqueFd fd, std::uint64_t silence_ns) -> absl::StatusOr<std::unique_ptr<Carrier>> {
+        TuneConnection(fd.get(), silence_ns);
+        return MakeSocketCarrier(std::move(fd));
+      },
+      .kind = CarrierKind::kSocket,
+  };
+  ASHLAR_ASSIGN_OR_RETURN(UniqueFd socket, ListenOn(address));
+  std::string bound = LocalAddress(socket.get());
+  return TcpListener::Create(std::move(socket), std::move(bound), kDoorkeeper, std::move(stats));
+}
+
+absl::StatusOr<std::unique_ptr<Endpoint>> ConnectTcp(std::string_view address, Domain& domain, CompletionQueue& queue,
+                                                     const EndpointOptions& options, std::span<const std::byte> hello,
+                                                     std::uint64_t connect_timeout_ns) {
+  ASHLAR_ASSIGN_OR_RETURN(const CheckedEndpoint::Setup setup, MakeSetup(domain, queue, options, hello, CarrierKind::kSocket));
+  TcpEndpoint::Dial dial{.address = std::string(address), .hello = hello, .deadline_ns = MonotonicNs() + connect_timeout_ns};
+  ASHLAR_ASSIGN_OR_RETURN(UniqueFd fd, StartConnect(address, &dial.connect_error));
+  return TcpEndpoint::Connecting(setup, static_cast<TcpQueue&>(queue), MakeSocketCarrier(std::move(fd)), dial);
 }
 
 }  // namespace tcp

@@ -1,7 +1,5 @@
 #include "common/fabric/tcp/endpoint.h"
 
-#include <sys/socket.h>
-
 #include <cerrno>
 #include <cstring>
 
@@ -9,7 +7,6 @@
 #include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/fabric/names.h"
-#include "common/fabric/tcp/socket.h"
 
 namespace ashlar::fabric::tcp {
 namespace {
@@ -21,30 +18,31 @@ constexpr std::uint64_t kAckDelayNs = 1'000'000;
 constexpr std::uint32_t kAckFrames = 16;
 // Reads of one endpoint before the next one has its turn.
 constexpr int kReadsPerTurn = 4;
+constexpr int kPolledReadsPerTurn = 64;  // such a read takes one frame
 
 }  // namespace
 
-TcpEndpoint::TcpEndpoint(const Setup& setup, TcpQueue& queue, UniqueFd fd, std::string peer_name, Phase phase)
-    : CheckedEndpoint(setup), tcp_queue_(queue), fd_(std::move(fd)), peer_name_(std::move(peer_name)), phase_(phase) {}
+TcpEndpoint::TcpEndpoint(const Setup& setup, TcpQueue& queue, std::unique_ptr<Carrier> carrier, std::string peer_name, Phase phase)
+    : CheckedEndpoint(setup), tcp_queue_(queue), carrier_(std::move(carrier)), peer_name_(std::move(peer_name)), phase_(phase) {}
 
-absl::StatusOr<std::unique_ptr<TcpEndpoint>> TcpEndpoint::Connecting(const Setup& setup, TcpQueue& queue, UniqueFd fd,
-                                                                     const Dial& dial) {
-  std::unique_ptr<TcpEndpoint> endpoint(new TcpEndpoint(setup, queue, std::move(fd), dial.address, Phase::kDialling));
+absl::StatusOr<std::unique_ptr<TcpEndpoint>> TcpEndpoint::Connecting(const Setup& setup, TcpQueue& queue,
+                                                                     std::unique_ptr<Carrier> carrier, const Dial& dial) {
+  std::unique_ptr<TcpEndpoint> endpoint(new TcpEndpoint(setup, queue, std::move(carrier), dial.address, Phase::kDialling));
   endpoint->own_hello_.assign(dial.hello.begin(), dial.hello.end());
   endpoint->deadline_ns_ = dial.deadline_ns;
   endpoint->dial_error_ = dial.connect_error;
   endpoint->blocked_ = true;  // writable = connected
-  ASHLAR_RETURN_IF_ERROR(queue.Watch(*endpoint, endpoint->fd_.get(), /*want_write=*/true));
+  ASHLAR_RETURN_IF_ERROR(queue.Watch(*endpoint, *endpoint->carrier_, /*want_write=*/true));
   endpoint->watched_ = true;
   queue.WatchTime(*endpoint);
   return endpoint;
 }
 
-absl::StatusOr<std::unique_ptr<TcpEndpoint>> TcpEndpoint::Accepted(const Setup& setup, TcpQueue& queue, UniqueFd fd,
-                                                                   std::string peer_name, std::span<const std::byte> peer_hello,
+absl::StatusOr<std::unique_ptr<TcpEndpoint>> TcpEndpoint::Accepted(const Setup& setup, TcpQueue& queue,
+                                                                   std::unique_ptr<Carrier> carrier, std::string peer_name, std::span<const std::byte> peer_hello,
                                                                    std::span<const std::byte> hello_ack) {
-  std::unique_ptr<TcpEndpoint> endpoint(new TcpEndpoint(setup, queue, std::move(fd), std::move(peer_name), Phase::kOpen));
-  ASHLAR_RETURN_IF_ERROR(queue.Watch(*endpoint, endpoint->fd_.get(), /*want_write=*/false));
+  std::unique_ptr<TcpEndpoint> endpoint(new TcpEndpoint(setup, queue, std::move(carrier), std::move(peer_name), Phase::kOpen));
+  ASHLAR_RETURN_IF_ERROR(queue.Watch(*endpoint, *endpoint->carrier_, /*want_write=*/false));
   endpoint->watched_ = true;
   endpoint->own_hello_.assign(hello_ack.begin(), hello_ack.end());
   endpoint->received_ = 1;  // the HELLO
@@ -76,9 +74,15 @@ void TcpEndpoint::OnReadable() {
     case Phase::kGreeting:
     case Phase::kOpen: break;
   }
-  for (int turn = 0; turn < kReadsPerTurn && ReadSome(); ++turn) {
+  const int turns = carrier_->polled() ? kPolledReadsPerTurn : kReadsPerTurn;
+  for (int turn = 0; turn < turns && ReadSome(); ++turn) {
   }
   Flush();
+}
+
+void TcpEndpoint::OnPolled() {
+  if (phase_ == Phase::kDialling || (blocked_ && carrier_->HasRoom())) OnWritable();
+  OnReadable();
 }
 
 void TcpEndpoint::OnWritable() {
@@ -89,9 +93,9 @@ void TcpEndpoint::OnWritable() {
 }
 
 void TcpEndpoint::FinishDial() {
-  const int error = SocketError(fd_.get());
+  const int error = carrier_->ConnectError();
   if (error != 0) return PeerGone(absl::StrCat("can't be reached: ", std::strerror(error)));
-  TuneConnection(fd_.get(), options().silence_ns);
+  carrier_->Tune(options().silence_ns);
   phase_ = Phase::kGreeting;
   SetBlocked(false);
   SendHello(FrameOp::kHello);
@@ -165,7 +169,7 @@ void TcpEndpoint::DropUnsent() {
 
 // Closing at once would answer bytes not read yet by a reset, and a reset may overtake the NAK.
 void TcpEndpoint::Linger() {
-  ::shutdown(fd_.get(), SHUT_WR);
+  carrier_->EndWriting();
   phase_ = Phase::kLingering;
   deadline_ns_ = MonotonicNs() + kLingerNs;
   tcp_queue_.WatchTime(*this);
@@ -173,20 +177,21 @@ void TcpEndpoint::Linger() {
 
 void TcpEndpoint::DiscardInput() {
   const std::span<std::byte> staging = tcp_queue_.staging();
-  const ssize_t n = ::recv(fd_.get(), staging.data(), staging.size(), MSG_DONTWAIT);
+  const iovec part{.iov_base = staging.data(), .iov_len = staging.size()};
+  const ssize_t n = carrier_->Read({&part, 1}, counters());
   if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) CloseSocket();
 }
 
 void TcpEndpoint::CloseSocket() {
   if (phase_ == Phase::kClosed) return;
   phase_ = Phase::kClosed;
-  if (watched_) tcp_queue_.Unwatch(*this, fd_.get(), blocked_);
+  if (watched_) tcp_queue_.Unwatch(*this, *carrier_, blocked_);
   watched_ = blocked_ = false;
-  fd_.Reset();
+  carrier_.reset();
 }
 
 std::string TcpEndpoint::Reason(std::string_view what) const {
-  return absl::StrCat("fabric: tcp peer ", peer_name_, " ", std::string(what));
+  return absl::StrCat("fabric: peer ", peer_name_, " ", std::string(what));
 }
 
 }  // namespace ashlar::fabric::tcp

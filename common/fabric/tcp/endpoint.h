@@ -1,4 +1,5 @@
-// One end of a tcp connection: turns posted requests into frames and frames into bytes in regions.
+// One end of a connection that is a stream: turns posted requests into frames and frames into bytes in regions. The stream
+// is a socket, or rings in shared memory (carrier.h).
 //
 // Sending: Post writes at once, one writev for the batch, because FIT collects its batches itself and a turn of the loop
 // waited for would be latency. What the socket does not take waits in the ledger and goes out in Poll. Receiving goes on
@@ -14,8 +15,8 @@
 #include <memory>
 #include <string>
 
-#include "common/base/unique_fd.h"
 #include "common/fabric/endpoint.h"
+#include "common/fabric/tcp/carrier.h"
 #include "common/fabric/tcp/frame.h"
 #include "common/fabric/tcp/outbox.h"
 #include "common/fabric/tcp/queue.h"
@@ -26,16 +27,18 @@ inline constexpr Caps kCaps{.max_inline = 0, .max_slices = kMaxSlices, .max_mess
 
 class TcpEndpoint final : public CheckedEndpoint {
  public:
-  // The side that connects: `fd` is on its way, `connect_error` an errno met already.
+  // The side that connects: the carrier is on its way, `connect_error` an errno met already.
   struct Dial {
     std::string address;
     std::span<const std::byte> hello;
     std::uint64_t deadline_ns = 0;
     int connect_error = 0;
   };
-  static absl::StatusOr<std::unique_ptr<TcpEndpoint>> Connecting(const Setup& setup, TcpQueue& queue, UniqueFd fd, const Dial& dial);
-  // The side that accepted: the peer's HELLO was read from `fd` and nothing else. Any stream socket will do.
-  static absl::StatusOr<std::unique_ptr<TcpEndpoint>> Accepted(const Setup& setup, TcpQueue& queue, UniqueFd fd, std::string peer_name,
+  static absl::StatusOr<std::unique_ptr<TcpEndpoint>> Connecting(const Setup& setup, TcpQueue& queue,
+                                                                 std::unique_ptr<Carrier> carrier, const Dial& dial);
+  // The side that accepted: the peer's HELLO was read and nothing else.
+  static absl::StatusOr<std::unique_ptr<TcpEndpoint>> Accepted(const Setup& setup, TcpQueue& queue,
+                                                               std::unique_ptr<Carrier> carrier, std::string peer_name,
                                                                std::span<const std::byte> peer_hello,
                                                                std::span<const std::byte> hello_ack);
   ~TcpEndpoint() override;
@@ -43,6 +46,9 @@ class TcpEndpoint final : public CheckedEndpoint {
   // By the queue.
   void OnReadable();
   void OnWritable();
+  void OnPolled();  // of a polled carrier: whatever there is to do
+  Carrier* carrier() { return carrier_.get(); }  // nullptr: closed
+  bool blocked() const { return blocked_; }
   std::uint64_t OnTime(std::uint64_t now_ns);  // when it wants to be asked next; 0 = not at all
 
  protected:
@@ -57,7 +63,7 @@ class TcpEndpoint final : public CheckedEndpoint {
     std::uint32_t sequence = 0;  // of the READ
   };
 
-  TcpEndpoint(const Setup& setup, TcpQueue& queue, UniqueFd fd, std::string peer_name, Phase phase);
+  TcpEndpoint(const Setup& setup, TcpQueue& queue, std::unique_ptr<Carrier> carrier, std::string peer_name, Phase phase);
 
   // endpoint.cc: life
   void SendHello(FrameOp op);
@@ -98,11 +104,11 @@ class TcpEndpoint final : public CheckedEndpoint {
   void FinishFrame();
 
   TcpQueue& tcp_queue_;
-  UniqueFd fd_;
+  std::unique_ptr<Carrier> carrier_;
   const std::string peer_name_;
   Phase phase_;
   bool watched_ = false;
-  bool blocked_ = false;  // waits for EPOLLOUT
+  bool blocked_ = false;  // waits for room, or to be connected
   int dial_error_ = 0;
   int write_error_ = 0;   // an errno; surfaces when reading has shown what the peer still said
   std::uint64_t deadline_ns_ = 0;  // of dialling, greeting or lingering

@@ -10,7 +10,6 @@
 
 #include "common/base/clock.h"
 #include "common/base/status.h"
-#include "common/fabric/tcp/device.h"
 #include "common/fabric/tcp/endpoint.h"
 #include "common/fabric/tcp/socket.h"
 
@@ -22,19 +21,20 @@ constexpr std::uint64_t kSilenceNs = 1'000'000'000;
 
 class TcpPendingPeer final : public PendingPeer {
  public:
-  TcpPendingPeer(UniqueFd fd, std::span<const std::byte> hello)
-      : fd_(std::move(fd)), address_(PeerAddress(fd_.get())), hello_(hello.begin(), hello.end()) {}
+  TcpPendingPeer(const Doorkeeper& doorkeeper, UniqueFd fd, std::span<const std::byte> hello)
+      : doorkeeper_(doorkeeper), fd_(std::move(fd)), address_(doorkeeper.name(fd_.get())), hello_(hello.begin(), hello.end()) {}
   std::span<const std::byte> hello() const override { return hello_; }
   std::string address() const override { return address_; }
   absl::StatusOr<std::unique_ptr<Endpoint>> Accept(Domain& domain, CompletionQueue& queue, const EndpointOptions& options,
                                                    std::span<const std::byte> hello_ack) override {
     if (!fd_.valid()) return absl::FailedPreconditionError("fabric: this peer was accepted already");
-    ASHLAR_ASSIGN_OR_RETURN(const CheckedEndpoint::Setup setup, MakeSetup(domain, queue, options, hello_ack));
-    TuneConnection(fd_.get(), options.silence_ns);
-    return TcpEndpoint::Accepted(setup, static_cast<TcpQueue&>(queue), std::move(fd_), address_, hello_, hello_ack);
+    ASHLAR_ASSIGN_OR_RETURN(const CheckedEndpoint::Setup setup, MakeSetup(domain, queue, options, hello_ack, doorkeeper_.kind));
+    ASHLAR_ASSIGN_OR_RETURN(std::unique_ptr<Carrier> carrier, doorkeeper_.carrier(std::move(fd_), options.silence_ns));
+    return TcpEndpoint::Accepted(setup, static_cast<TcpQueue&>(queue), std::move(carrier), address_, hello_, hello_ack);
   }
 
  private:
+  const Doorkeeper doorkeeper_;
   UniqueFd fd_;
   const std::string address_;
   const std::vector<std::byte> hello_;
@@ -42,10 +42,11 @@ class TcpPendingPeer final : public PendingPeer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TcpListener>> TcpListener::Create(std::string_view address, std::shared_ptr<FabricStats> stats) {
-  std::unique_ptr<TcpListener> listener(new TcpListener(std::move(stats)));
-  ASHLAR_ASSIGN_OR_RETURN(listener->socket_, ListenOn(address));
-  listener->address_ = LocalAddress(listener->socket_.get());
+absl::StatusOr<std::unique_ptr<TcpListener>> TcpListener::Create(UniqueFd socket, std::string address,
+                                                                 const Doorkeeper& doorkeeper, std::shared_ptr<FabricStats> stats) {
+  std::unique_ptr<TcpListener> listener(new TcpListener(doorkeeper, std::move(stats)));
+  listener->socket_ = std::move(socket);
+  listener->address_ = std::move(address);
   listener->epoll_.Reset(::epoll_create1(EPOLL_CLOEXEC));
   listener->timer_.Reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
@@ -96,6 +97,10 @@ void TcpListener::TakeNew() {
       }
       return;
     }
+    if (const absl::Status checked = doorkeeper_.check(stranger->fd.get()); !checked.ok()) {
+      Drop(*stranger, std::string(checked.message()));
+      continue;
+    }
     stranger->until_ns = MonotonicNs() + kSilenceNs;
     epoll_event event{.events = EPOLLIN, .data = {.ptr = stranger.get()}};
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stranger->fd.get(), &event) != 0) continue;
@@ -113,7 +118,7 @@ void TcpListener::ReadHello(Stranger& stranger) {
   } else {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, stranger.fd.get(), nullptr);
     complete_.push_back(std::make_unique<TcpPendingPeer>(
-        std::move(stranger.fd), std::span(stranger.bytes).subspan(sizeof(FrameHeader), stranger.have - sizeof(FrameHeader))));
+        doorkeeper_, std::move(stranger.fd), std::span(stranger.bytes).subspan(sizeof(FrameHeader), stranger.have - sizeof(FrameHeader))));
   }
   Forget(stranger);
 }
@@ -144,7 +149,7 @@ TcpListener::Progress TcpListener::Read(Stranger& stranger, std::string_view* fa
 void TcpListener::Drop(const Stranger& stranger, std::string_view why) {
   counters_.strangers.Add();
   if (!log_limit_.Allow(MonotonicNs())) return;
-  log::Warn("fabric: stranger dropped address={} peer={} why=\"{}\" left_out={}", address_, PeerAddress(stranger.fd.get()), why,
+  log::Warn("fabric: stranger dropped address={} peer={} why=\"{}\" left_out={}", address_, doorkeeper_.name(stranger.fd.get()), why,
             log_limit_.TakeLeftOut());
 }
 

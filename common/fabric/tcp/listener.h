@@ -17,14 +17,26 @@
 #include "common/base/unique_fd.h"
 #include "common/fabric/contract.h"
 #include "common/fabric/counters.h"
+#include "common/fabric/tcp/carrier.h"
+#include "common/fabric/tcp/device.h"
 #include "common/fabric/tcp/frame.h"
 #include "common/telemetry/log.h"
 
 namespace ashlar::fabric::tcp {
 
+// What differs from one kind of stream socket to the other.
+struct Doorkeeper {
+  absl::Status (*check)(int fd) = nullptr;      // of who has just connected; refused: closed without a word
+  std::string (*name)(int fd) = nullptr;        // of the peer, for logs
+  absl::StatusOr<std::unique_ptr<Carrier>> (*carrier)(UniqueFd fd, std::uint64_t silence_ns) = nullptr;  // for one that is accepted
+  CarrierKind kind = CarrierKind::kSocket;
+};
+
 class TcpListener final : public Listener {
  public:
-  static absl::StatusOr<std::unique_ptr<TcpListener>> Create(std::string_view address, std::shared_ptr<FabricStats> stats);
+  // `socket` listens already; `address` says where.
+  static absl::StatusOr<std::unique_ptr<TcpListener>> Create(UniqueFd socket, std::string address, const Doorkeeper& doorkeeper,
+                                                             std::shared_ptr<FabricStats> stats);
   ~TcpListener() override;
 
   std::string address() const override { return address_; }
@@ -40,7 +52,10 @@ class TcpListener final : public Listener {
   };
   enum class Progress : std::uint8_t { kWaiting, kComplete, kBad };
 
-  explicit TcpListener(std::shared_ptr<FabricStats> stats) : stats_(std::move(stats)) { stats_->Add(&counters_); }
+  TcpListener(const Doorkeeper& doorkeeper, std::shared_ptr<FabricStats> stats)
+      : doorkeeper_(doorkeeper), stats_(std::move(stats)) {
+    stats_->Add(&counters_);
+  }
   void TakeNew();
   void Listen(bool wanted);
   void ReadHello(Stranger& stranger);
@@ -50,6 +65,7 @@ class TcpListener final : public Listener {
   void SetTimer();
   void Forget(const Stranger& stranger);
 
+  const Doorkeeper doorkeeper_;
   std::shared_ptr<FabricStats> stats_;
   FabricCounters counters_;
   std::string address_;

@@ -29,8 +29,18 @@ epoll_event EventFor(TcpEndpoint& endpoint, bool want_write) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TcpQueue>> TcpQueue::Create(int depth, std::shared_ptr<FabricStats> stats) {
-  std::unique_ptr<TcpQueue> queue(new TcpQueue(depth, std::move(stats)));
+TcpQueue::TcpQueue(int depth, std::shared_ptr<FabricStats> stats, std::shared_ptr<FabricStats> shm_stats)
+    : QueueBase(depth, std::move(stats)), shm_stats_(std::move(shm_stats)), staging_(kStagingBytes) {
+  if (shm_stats_ != nullptr) shm_stats_->Add(&shm_counters_);
+}
+
+TcpQueue::~TcpQueue() {
+  if (shm_stats_ != nullptr) shm_stats_->Remove(&shm_counters_);
+}
+
+absl::StatusOr<std::unique_ptr<TcpQueue>> TcpQueue::Create(int depth, std::shared_ptr<FabricStats> stats,
+                                                           std::shared_ptr<FabricStats> shm_stats) {
+  std::unique_ptr<TcpQueue> queue(new TcpQueue(depth, std::move(stats), std::move(shm_stats)));
   queue->epoll_.Reset(::epoll_create1(EPOLL_CLOEXEC));
   queue->wake_.Reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   queue->timer_.Reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
@@ -42,18 +52,26 @@ absl::StatusOr<std::unique_ptr<TcpQueue>> TcpQueue::Create(int depth, std::share
   return queue;
 }
 
-absl::Status TcpQueue::Watch(TcpEndpoint& endpoint, int fd, bool want_write) {
-  epoll_event event = EventFor(endpoint, want_write);
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return ErrnoStatus(errno, "fabric: epoll of an endpoint");
-  watched_.push_back(&endpoint);
-  writers_ += want_write ? 1 : 0;
+absl::Status TcpQueue::Watch(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write) {
+  epoll_event event = EventFor(endpoint, want_write && !carrier.polled());
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, carrier.fd(), &event) != 0) {
+    return ErrnoStatus(errno, "fabric: epoll of an endpoint");
+  }
+  if (carrier.polled()) {
+    polled_.push_back(&endpoint);
+    if (armed()) Wake();  // it has not been told that this side sleeps
+  } else {
+    watched_.push_back(&endpoint);
+    writers_ += want_write ? 1 : 0;
+  }
   return absl::OkStatus();
 }
 
-void TcpQueue::WantWrite(TcpEndpoint& endpoint, int fd, bool want_write) {
+void TcpQueue::WantWrite(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write) {
+  if (carrier.polled()) return;  // AskPolled looks, PrepareSleep says so
   epoll_event event = EventFor(endpoint, want_write);
   counters().syscalls.Add();
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, carrier.fd(), &event);
   if (want_write) {
     ++writers_;
   } else {
@@ -61,10 +79,10 @@ void TcpQueue::WantWrite(TcpEndpoint& endpoint, int fd, bool want_write) {
   }
 }
 
-void TcpQueue::Unwatch(TcpEndpoint& endpoint, int fd, bool want_write) {
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);  // explicitly: a forked child may keep the socket open
-  std::erase(watched_, &endpoint);
-  writers_ -= want_write ? 1 : 0;
+void TcpQueue::Unwatch(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write) {
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, carrier.fd(), nullptr);  // explicitly: a forked child may keep the socket open
+  std::erase(polled_, &endpoint);
+  if (std::erase(watched_, &endpoint) > 0) writers_ -= want_write ? 1 : 0;
 }
 
 void TcpQueue::WatchTime(TcpEndpoint& endpoint) {
@@ -76,6 +94,8 @@ void TcpQueue::Remove(TcpEndpoint& endpoint) { std::erase(timed_, &endpoint); }
 void TcpQueue::Progress() {
   if (awake_ || timer_at_ns_ != 0) DrainWakeups();
   if (!timed_.empty()) PassTime();
+  if (!polled_.empty()) AskPolled();
+  if (watched_.empty()) return;
   const bool drained = std::exchange(drained_, false);
   if (skips_ < kMaxSkips && (after_arm() || drained)) {
     ++skips_;
@@ -85,6 +105,19 @@ void TcpQueue::Progress() {
   const std::uint64_t received = counters().bytes_received.value();
   AskSockets();
   drained_ = counters().bytes_received.value() != received;
+}
+
+// Between Arm and sleep the others go on believing that this side sleeps, unless there is something to do.
+void TcpQueue::AskPolled() {
+  if (polled_asleep_ && !after_arm()) {
+    polled_asleep_ = false;
+    for (TcpEndpoint* endpoint : polled_) endpoint->carrier()->Awake(shm_counters_);
+  }
+  for (std::size_t i = 0; i < polled_.size();) {  // by index: an endpoint that fails takes itself out
+    TcpEndpoint* endpoint = polled_[i];
+    endpoint->OnPolled();
+    if (i < polled_.size() && polled_[i] == endpoint) ++i;
+  }
 }
 
 void TcpQueue::AskSockets() {
@@ -132,6 +165,8 @@ void TcpQueue::DrainWakeups() {
 }
 
 void TcpQueue::PrepareSleep() {
+  for (TcpEndpoint* endpoint : polled_) endpoint->carrier()->PrepareSleep(endpoint->blocked());
+  polled_asleep_ = !polled_.empty();
   if (timed_.empty()) return;
   PassTime();
   if (next_time_ns_ == 0 || (timer_at_ns_ != 0 && timer_at_ns_ <= next_time_ns_)) return;

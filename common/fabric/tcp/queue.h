@@ -6,7 +6,8 @@
 //
 // Two Polls ask no socket at all, for most often there is nothing: the one right behind a Poll that took what had come (the
 // next one asks), and the one between Arm and sleep (bytes that came meanwhile end the sleep before it begins). Never more
-// than two running, so a loop that arms before each Poll gets on as well.
+// than two running, so a loop that arms before each Poll gets on as well. Endpoints on shared memory are asked each time:
+// it costs a load each.
 #pragma once
 
 #include <array>
@@ -18,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/unique_fd.h"
 #include "common/fabric/queue.h"
+#include "common/fabric/tcp/carrier.h"
 
 namespace ashlar::fabric::tcp {
 
@@ -25,14 +27,20 @@ class TcpEndpoint;
 
 class TcpQueue final : public QueueBase {
  public:
-  static absl::StatusOr<std::unique_ptr<TcpQueue>> Create(int depth, std::shared_ptr<FabricStats> stats);
+  // `shm_stats`: where endpoints on shared memory are counted; may be empty if there are none.
+  static absl::StatusOr<std::unique_ptr<TcpQueue>> Create(int depth, std::shared_ptr<FabricStats> stats,
+                                                          std::shared_ptr<FabricStats> shm_stats = nullptr);
+  ~TcpQueue() override;
 
   int event_fd() const override { return epoll_.get(); }
 
-  // An endpoint's socket. `want_write`: also tell when it can be written (or has connected).
-  absl::Status Watch(TcpEndpoint& endpoint, int fd, bool want_write);
-  void WantWrite(TcpEndpoint& endpoint, int fd, bool want_write);
-  void Unwatch(TcpEndpoint& endpoint, int fd, bool want_write);
+  // `want_write`: also tell when it can be written (or has connected).
+  absl::Status Watch(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write);
+  void WantWrite(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write);
+  void Unwatch(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write);
+
+  // What the endpoints on shared memory count.
+  FabricCounters& shm_counters() { return shm_counters_; }
 
   // The endpoint's OnTime is called in each Progress until it returns 0; asleep, at the time it returned last.
   void WatchTime(TcpEndpoint& endpoint);
@@ -51,7 +59,8 @@ class TcpQueue final : public QueueBase {
   static constexpr std::size_t kDirectEndpoints = 2;
   static constexpr int kMaxSkips = 2;
 
-  TcpQueue(int depth, std::shared_ptr<FabricStats> stats) : QueueBase(depth, std::move(stats)), staging_(kStagingBytes) {}
+  TcpQueue(int depth, std::shared_ptr<FabricStats> stats, std::shared_ptr<FabricStats> shm_stats);
+  void AskPolled();
   void AskSockets();
   void PassTime();
   void DrainWakeups();
@@ -64,7 +73,11 @@ class TcpQueue final : public QueueBase {
   bool awake_ = false;                // wake_ is readable
   std::uint64_t timer_at_ns_ = 0;     // 0 = not set
   std::size_t writers_ = 0;           // endpoints that wait to write or to connect
-  std::vector<TcpEndpoint*> watched_;
+  std::shared_ptr<FabricStats> shm_stats_;
+  FabricCounters shm_counters_;
+  std::vector<TcpEndpoint*> watched_;  // on sockets
+  std::vector<TcpEndpoint*> polled_;   // on shared memory
+  bool polled_asleep_ = false;         // they were told that this side sleeps
   std::vector<TcpEndpoint*> timed_;
   std::uint64_t next_time_ns_ = 0;    // the earliest any of timed_ asked for; 0 = none
   std::vector<std::byte> staging_;

@@ -1,6 +1,5 @@
 // The receiving half of TcpEndpoint: bytes become frames, frames find their place. Everything here is the peer's word:
 // each number is checked before it is used, and a wrong one ends the connection with a NAK that names it.
-#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -22,12 +21,12 @@ bool TcpEndpoint::ReadSome() {
     for (; count < landing_count_ - landing_first_; ++count) parts[count] = landing_parts_[landing_first_ + count];
   }
   if (carry_bytes_ > 0) std::memcpy(staging.data(), carry_.data(), carry_bytes_);
-  const std::size_t room = staging.size() - carry_bytes_;
+  // Where a read costs no system call, it takes the payload and the next header and nothing else: then no payload is copied
+  // twice.
+  const std::size_t room = (carrier_->polled() ? sizeof(FrameHeader) : staging.size()) - carry_bytes_;
   const std::size_t expected = landing_ ? landing_left_ : 0;
   parts[count++] = {.iov_base = staging.data() + carry_bytes_, .iov_len = room};
-  counters().syscalls.Add();
-  const ssize_t n = count == 1 ? ::recv(fd_.get(), parts[0].iov_base, room, MSG_DONTWAIT)
-                               : ::readv(fd_.get(), parts.data(), static_cast<int>(count));
+  const ssize_t n = carrier_->Read(std::span(parts).first(count), counters());
   if (n > 0) {
     counters().bytes_received.Add(static_cast<std::uint64_t>(n));
     const std::size_t landed = std::min(static_cast<std::size_t>(n), expected);

@@ -1,6 +1,4 @@
 // The sending half of TcpEndpoint: posted requests and queued answers become frames, frames one writev.
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cerrno>
 
@@ -20,16 +18,6 @@ FrameOp FrameOpOf(Op op) {
     case Op::kReceiveImm: break;
   }
   ASHLAR_CHECK(false, "no frame for op {}", static_cast<int>(op));
-}
-
-// What writev would do, without SIGPIPE. A lone header, most often a READ, is cheaper by send.
-ssize_t Write(int fd, std::span<const iovec> parts) {
-  constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
-  if (parts.size() == 1) return ::send(fd, parts[0].iov_base, parts[0].iov_len, kFlags);
-  msghdr message{};
-  message.msg_iov = const_cast<iovec*>(parts.data());
-  message.msg_iovlen = parts.size();
-  return ::sendmsg(fd, &message, kFlags);
 }
 
 }  // namespace
@@ -115,8 +103,7 @@ FrameHeader TcpEndpoint::NextHeader(FrameOp op) {
 bool TcpEndpoint::WriteSome() {
   const std::span<const iovec> parts = outbox_.Parts();
   const std::size_t wanted = outbox_.bytes();
-  counters().syscalls.Add();
-  const ssize_t n = Write(fd_.get(), parts);
+  const ssize_t n = carrier_->Write(parts, counters());
   if (n < 0) {
     if (errno == EAGAIN || errno == EINTR) {
       SetBlocked(true);
@@ -142,7 +129,7 @@ bool TcpEndpoint::WriteSome() {
 void TcpEndpoint::SetBlocked(bool blocked) {
   if (blocked == blocked_) return;
   blocked_ = blocked;
-  tcp_queue_.WantWrite(*this, fd_.get(), blocked);
+  tcp_queue_.WantWrite(*this, *carrier_, blocked);
 }
 
 void TcpEndpoint::OweAck(bool urgent) {

@@ -48,7 +48,7 @@ struct World {
     const CheckedEndpoint::Setup setup{.caps = &kCaps, .domain = &domain, .queue = queue.get(),
                                        .options = {.send_depth = 8, .receive_depth = 8, .max_windows = 4, .epoch_seed = kSeed},
                                        .window_base = kWindowBase};
-    auto endpoint = *TcpEndpoint::Accepted(setup, *queue, UniqueFd(pair[0]), "fuzz", {}, {});
+    auto endpoint = *TcpEndpoint::Accepted(setup, *queue, MakeSocketCarrier(UniqueFd(pair[0])), "fuzz", {}, {});
     ASHLAR_CHECK(endpoint->Grant({.region = region.get(), .offset = 4096, .bytes = 64}, Access::kRemoteReadWrite).ok());
     const Slice receive{.region = region.get(), .offset = 1024, .bytes = 64};
     const WorkRequest buffer{.wr_id = WrId(1), .op = Op::kReceive, .local = {&receive, 1}};

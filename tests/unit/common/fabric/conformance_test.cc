@@ -25,7 +25,7 @@ TEST_P(Conformance, HellosArriveOnBothSides) {
 
 TEST_P(Conformance, NobodyListeningEndsInErrorNotInAHang) {
   listener_.reset();
-  client_->endpoint = *backend_.device->Connect(backend_.address == "127.0.0.1:0" ? "127.0.0.1:1" : "nowhere", *client_->domain,
+  client_->endpoint = *backend_.device->Connect(backend_.nobody, *client_->domain,
                                                 *client_->queue, {}, {}, 200'000'000);
   ASSERT_TRUE(PostReceive(*client_, 7, 0, 64).ok());
   ASSERT_TRUE(Step([&] { return client_->endpoint->state() == EndpointState::kError; }));

@@ -23,6 +23,7 @@ struct Backend {
   std::unique_ptr<MemoryNetwork> network;  // memory only
   std::unique_ptr<Device> device;
   std::string address;
+  std::string nobody;  // an address where nobody listens
 };
 Backend MakeBackend(const std::string& name);
 std::vector<std::string> BackendNames();
