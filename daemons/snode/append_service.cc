@@ -8,40 +8,18 @@
 #include "common/base/status.h"
 #include "common/fit/message.h"
 #include "common/telemetry/log.h"
+#include "daemons/snode/outcome_code.h"
 
 namespace ashlar::snode {
 namespace wire = fit::wire;
 using fit::Code;
 namespace {
 
-constexpr std::uint64_t kMaxPageNumber = std::uint64_t{1} << 52;  // a byte address of 64 bits
 constexpr std::uint64_t kMaxTrimPages = std::uint64_t{1} << 36;   // of one range: more than a process can map
 constexpr std::uint16_t kRetryQueueMs = 5;                        // the queue drains at the disk's speed
 constexpr std::uint16_t kRetryFullMs = 500;                       // room comes by trims and ends
 constexpr std::uint32_t kLevelNone = 0, kLevelDisk = 2;
 constexpr std::uint32_t kAckDisk = 2;
-
-Code CodeOf(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::kTaken:
-      return Code::kOk;
-    case Outcome::kAlready:
-      return Code::kAlready;
-    case Outcome::kSuperseded:
-      return Code::kSuperseded;
-    case Outcome::kStaleEpoch:
-    case Outcome::kStaleView:
-      return Code::kStaleEpoch;
-    case Outcome::kFutureEpoch:  // open it under that epoch first
-    case Outcome::kUnknownSpace:
-    case Outcome::kEnded:
-      return Code::kNotFound;
-    case Outcome::kBadCrc:
-    case Outcome::kTwoVersions:
-      return Code::kDataLoss;
-  }
-  return Code::kUnavailable;
-}
 
 bool IsKept(Code code) { return code == Code::kOk || code == Code::kAlready || code == Code::kSuperseded; }
 
@@ -71,6 +49,7 @@ AppendService::AppendService(fit::Shard& shard, std::unique_ptr<ReplicaLog> log,
       log_(std::move(log)),
       on_failed_(std::move(on_failed)),
       clock_(clock),
+      recovery_(*log_, [this](fit::ReplyWriter reply) { Malformed(std::move(reply)); }),
       self_(std::make_shared<AppendService*>(this)) {}
 
 AppendService::~AppendService() { Close(); }
@@ -120,6 +99,18 @@ void AppendService::Handle(const fit::RequestView& request, fit::ReplyWriter rep
     case wire::Opcode::kDestroySpace:
       EndSpace(request, std::move(reply));
       break;
+    case wire::Opcode::kFenceEpoch:
+      recovery_.Fence(request, std::move(reply));
+      break;
+    case wire::Opcode::kRecoverRead:
+      recovery_.RecoverRead(request, std::move(reply));
+      break;
+    case wire::Opcode::kCompare:
+      recovery_.Compare(request, std::move(reply));
+      break;
+    case wire::Opcode::kSpaceState:
+      recovery_.SpaceState(request, std::move(reply));
+      break;
     default:
       unknown_opcode_total_.Add();
       return reply.Send(Code::kUnknownOpcode);
@@ -155,21 +146,25 @@ void AppendService::Append(const fit::RequestView& request, fit::ReplyWriter rep
   }
   // Shared with the log's callback until it has taken the pages; an error comes back here.
   auto writer = std::make_shared<fit::ReplyWriter>(std::move(reply));
-  std::vector<PageNumber> numbers(pages.size());
-  std::transform(pages.begin(), pages.end(), numbers.begin(), [](const PageAppend& page) { return page.page; });
-  const absl::Status status = log_->Append(pages, [writer, numbers = std::move(numbers), ticket = message->head.ticket](
-                                                      std::span<const AppendResult> results) {
+  std::vector<std::pair<SpaceId, PageNumber>> numbers(pages.size());
+  std::transform(pages.begin(), pages.end(), numbers.begin(), [](const PageAppend& p) { return std::pair(p.space, p.page); });
+  const auto answer = [writer, numbers = std::move(numbers), ticket = message->head.ticket,
+                       log = log_.get()](std::span<const AppendResult> results) {
     fit::MessageWriter out(writer->payload());
+    fit::Hints hints;
     out.Put(wire::ListReply{.next = ticket, .count = static_cast<std::uint32_t>(results.size()), .flags = 0});
     for (std::size_t i = 0; i < results.size(); ++i) {
       const Code code = CodeOf(results[i].outcome);
-      out.Put(wire::PageResult{.page = numbers[i].value(),
+      const SpaceRecord* space = log->FindSpace(numbers[i].first);
+      hints.ask_state = hints.ask_state || (space != nullptr && !space->bad_pages.empty());
+      out.Put(wire::PageResult{.page = numbers[i].second.value(),
                                .stored_version = results[i].stored_version.value(),
                                .code = static_cast<std::uint32_t>(code),
                                .level = IsKept(code) ? kLevelDisk : kLevelNone});
     }
-    writer->Send(Code::kOk, out.size());
-  });
+    writer->Send(Code::kOk, out.size(), 0, hints);
+  };
+  const absl::Status status = log_->Append(pages, answer);
   if (absl::IsResourceExhausted(status)) {
     const bool full = log_->capacity() == CapacityState::kFull;
     return writer->Send(Code::kExhausted, 0, 0, {.retry_after_ms = full ? kRetryFullMs : kRetryQueueMs});
@@ -179,27 +174,27 @@ void AppendService::Append(const fit::RequestView& request, fit::ReplyWriter rep
 }
 
 void AppendService::OpenSpace(const fit::RequestView& request, fit::ReplyWriter reply) {
-  const auto message = fit::ReadMessage<wire::OpenRequest, wire::u64>(request.payload, 0);
-  // Clones and a list of replicas come with a later release.
+  const auto message = fit::ReadMessage<wire::OpenRequest, wire::SnodeRef>(request.payload, wire::kMaxSnodeRefs);
+  // Clones come with a later release.
   if (!message || message->head.parent_space != 0 || message->head.parent_era != 0 || message->head.ack != kAckDisk)
     return Malformed(std::move(reply));
   const wire::OpenRequest& open = message->head;
   const fit::Client& home = request.session->client();
-  const OpenRecord record{.epoch = Epoch(open.epoch),
+  OpenRecord record{.epoch = Epoch(open.epoch),
                           .view = open.view,
                           .owner = {NodeId(open.owner_node), Incarnation(open.owner_incarnation)},
                           .home = {home.node, home.incarnation},
                           .ack = open.ack,
                           .replicas = {}};
+  for (std::uint32_t i = 0; i < open.count; ++i) {
+    const wire::SnodeRef member = message->item(i);
+    if (member.node == 0 || member.state == 0 || member.state > 3 || member.reserved != 0) return Malformed(std::move(reply));
+    record.replicas.push_back({.node = NodeId(member.node), .state = member.state});
+  }
   auto writer = std::make_shared<fit::ReplyWriter>(std::move(reply));
-  const absl::Status status = log_->OpenSpace(SpaceId(open.space), record, [writer](const SpaceAnswer& answer) {
-    fit::MessageWriter out(writer->payload());
-    out.Put(wire::FenceReply{.epoch = answer.epoch.value(),
-                             .era = answer.era,
-                             .view = answer.view,
-                             .durable_batch_seq = answer.durable_batch_seq});
-    writer->Send(CodeOf(answer.outcome), out.size());
-  });
+  const absl::Status status =
+      log_->OpenSpace(SpaceId(open.space), record,
+                      [writer](const SpaceAnswer& answer) { SendFenceReply(std::move(*writer), answer); });
   if (absl::IsInvalidArgument(status)) return Malformed(std::move(*writer));
   if (!status.ok()) writer->Send(Code::kUnavailable);
 }

@@ -1,4 +1,5 @@
-// What a snode does for mnodes: keeps the page versions they send, drops what they trim, ends spaces. It checks every
+// What a snode does for mnodes: keeps the page versions they send, drops what they trim, ends spaces; the calls of
+// recovery it hands on (recovery_service.h). It checks every
 // field of a request, drives the replica log, and answers when the disk has it, never before. Page bytes go from the
 // slot's bulk buffer to the disk as they are.
 //
@@ -15,6 +16,7 @@
 #include "common/fit/shard.h"
 #include "common/telemetry/counter.h"
 #include "common/telemetry/stat_list.h"
+#include "daemons/snode/recovery_service.h"
 #include "daemons/snode/replica_log/replica_log.h"
 
 namespace ashlar::snode {
@@ -58,6 +60,7 @@ class AppendService : public fit::Handler {
   std::unique_ptr<ReplicaLog> log_;  // nullptr after Close
   absl::AnyInvocable<void(const absl::Status&)> on_failed_;
   const Clock& clock_;
+  RecoveryService recovery_;  // on *log_
   bool failed_ = false;
   std::uint64_t timer_ns_ = 0;  // the earliest timer armed; 0 = none
   Counter malformed_total_;

@@ -21,7 +21,7 @@
 namespace ashlar::snode {
 namespace {
 
-constexpr unsigned kRingEntries = 64;  // 4 batches and 4 reads of the cleaner are under way at most
+constexpr unsigned kRingEntries = 128;  // 4 batches, the cleaner's read and 32 of the page reader are under way at most
 constexpr std::size_t kZeroChunk = 4 << 20;
 
 absl::Status WriteAll(int fd, std::span<const std::byte> bytes, std::uint64_t at, const std::string& what) {

@@ -24,6 +24,11 @@ struct LogCounters {
   Counter bytes_written_total;  // blocks, headers included
   Counter payload_bytes_total;  // page bytes of appends
   Counter queued_bytes;
+  Histogram read_ns;  // recovery reads, a call of up to 64 pages
+  Counter read_pages_total;
+  Counter read_errors_total;  // reads that ended in an error of the disk
+  Counter bad_pages_total;    // versions found unreadable, by any reader
+  Counter bad_pages;          // of them not yet replaced
 };
 
 }  // namespace ashlar::snode

@@ -49,10 +49,13 @@ VersionVerdict PageIndex::ApplyPage(SpaceRecord& space, const disk::Entry& entry
   // The same version again is a cleaner's copy or a resend: the newer place is the one that stays.
   if (verdict != VersionVerdict::kTake && verdict != VersionVerdict::kAlready) return verdict;
   auto [it, inserted] = space.pages.try_emplace(entry.page);
-  if (inserted)
+  if (inserted) {
     ++page_count_;
-  else
+    ++space.extents[ExtentOf(page)];
+  } else {
     Drop(it->second);
+    bad_page_count_ -= space.bad_pages.erase(entry.page);
+  }
   it->second = {.version = arriving.version,
                 .era = entry.era,
                 .crc = entry.crc,
@@ -69,7 +72,7 @@ void PageIndex::ApplyTrim(SpaceRecord& space, const disk::Entry& entry, std::uin
   space.floors.Add(PageNumber(entry.page), entry.count, upto, written_seq);
   const auto drop = [&](auto it) {
     Drop(it->second);
-    --page_count_;
+    Forget(space, it->first);
     space.pages.erase(it);
   };
   if (entry.count < space.pages.size()) {
@@ -100,12 +103,33 @@ void PageIndex::ApplyEnd(SpaceRecord& space, std::uint64_t written_seq) {
   space.ended = true;
   for (const auto& [page, slot] : space.pages) Drop(slot);
   page_count_ -= space.pages.size();
+  bad_page_count_ -= space.bad_pages.size();
   if (space.open.epoch != Epoch(0)) segments_.RemoveLive(space.open_segment, LiveBytes(true));
   space.pages = {};
+  space.extents = {};
+  space.bad_pages = {};
   space.floors = {};
 }
 
 void PageIndex::Drop(const PageSlot& slot) { segments_.RemoveLive(slot.segment, LiveBytes(!slot.zero())); }
+
+void PageIndex::Forget(SpaceRecord& space, std::uint64_t page) {
+  --page_count_;
+  const auto extent = space.extents.find(ExtentOf(PageNumber(page)));
+  if (--extent->second == 0) space.extents.erase(extent);
+  bad_page_count_ -= space.bad_pages.erase(page);
+}
+
+bool PageIndex::MarkBad(SpaceId space, PageNumber page, Version version) {
+  const auto record = spaces_.find(space);
+  if (record == spaces_.end()) return false;
+  const auto slot = record->second->pages.find(page.value());
+  if (slot == record->second->pages.end() || slot->second.version != version || slot->second.bad) return false;
+  slot->second.bad = true;
+  record->second->bad_pages.insert(page.value());
+  ++bad_page_count_;
+  return true;
+}
 
 const SpaceRecord* PageIndex::FindSpace(SpaceId space) const {
   auto it = spaces_.find(space);
@@ -124,6 +148,8 @@ VersionVerdict PageIndex::Judge(const SpaceRecord& space, PageNumber page, Versi
   auto it = space.pages.find(page.value());
   if (it == space.pages.end()) return JudgeVersion(arriving, nullptr, space.floors.At(page));
   const VersionMark held{it->second.version, it->second.crc};
+  // The bytes are gone: the same version is as good as a higher one.
+  if (it->second.bad && arriving.version == held.version) return VersionVerdict::kTake;
   return JudgeVersion(arriving, &held, space.floors.At(page));
 }
 

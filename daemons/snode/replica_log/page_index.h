@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 
 #include "absl/container/flat_hash_map.h"
@@ -26,8 +28,9 @@ struct PageSlot {
   std::uint32_t crc = 0;
   std::uint32_t segment = 0;
   std::uint32_t epoch = 0;
-  std::uint16_t block = 0;  // 0 = a zero page: it has no bytes
-  bool zero() const { return block == 0; }
+  std::uint16_t block = 0;  // 0 = it has no bytes: a zero page
+  bool bad = false;         // what the disk has of it is not what was written
+  bool zero() const { return block == 0 && !bad; }
 };
 static_assert(sizeof(PageSlot) == 32);
 
@@ -39,6 +42,8 @@ struct SpaceRecord {
   std::uint64_t ended_seq = 0;  // batch_seq in which the end was first written
   std::uint64_t era = 0;        // highest seen
   absl::flat_hash_map<std::uint64_t, PageSlot> pages;
+  std::map<std::uint64_t, std::uint32_t> extents;  // by ExtentOf: how many of `pages` lie in it; never 0
+  std::set<std::uint64_t> bad_pages;               // those of `pages` that are bad
   TrimFloors floors;
 };
 
@@ -58,6 +63,11 @@ class PageIndex {
   // Whether the index points at just this copy, so that a cleaner must keep it.
   bool IsLive(const disk::Entry& entry, std::uint32_t segment) const;
 
+  // The version held of that page turned out to be unreadable: it answers DataLoss until the same or a higher version
+  // comes. False: the index does not hold that version (any more), or knew it.
+  bool MarkBad(SpaceId space, PageNumber page, Version version);
+  std::uint64_t bad_page_count() const { return bad_page_count_; }
+
   // A segment was used again: forgets trims and ended spaces that no longer hide anything.
   void ForgetHidden();
 
@@ -74,10 +84,12 @@ class PageIndex {
   void ApplyOpen(SpaceRecord& space, const disk::Entry& entry, std::uint32_t segment, const OpenRecord& open);
   void ApplyEnd(SpaceRecord& space, std::uint64_t written_seq);
   void Drop(const PageSlot& slot);
+  void Forget(SpaceRecord& space, std::uint64_t page);  // of an extent's count, of the bad pages
 
   SegmentTable& segments_;
   absl::flat_hash_map<SpaceId, std::unique_ptr<SpaceRecord>> spaces_;
   std::uint64_t page_count_ = 0;
+  std::uint64_t bad_page_count_ = 0;
 };
 
 }  // namespace ashlar::snode

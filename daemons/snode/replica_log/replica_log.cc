@@ -96,6 +96,7 @@ absl::Status ReplicaLog::Start() {
   ASHLAR_ASSIGN_OR_RETURN(committer_,
                           Committer::Make(*device_, segments_, clock_, counters_, superblock_.store_uuid, end));
   ASHLAR_ASSIGN_OR_RETURN(cleaner_, Cleaner::Make(*device_, segments_, index_, superblock_.store_uuid));
+  ASHLAR_ASSIGN_OR_RETURN(reader_, PageReader::Make(*device_, index_, counters_, clock_));
   if (committer_->RoomFor(EntrySource::kCleaner) == 0)
     return absl::DataLossError("replica_log: no segment is free to start in, not even one of the reserve");
   ASHLAR_RETURN_IF_ERROR(committer_->Submit({}));  // from here on the old tail is void, for ever
@@ -124,7 +125,7 @@ CapacityState ReplicaLog::capacity() const {
 }
 
 bool ReplicaLog::idle() const {
-  return committer_->idle() && appends_.empty() && controls_.empty() && ready_.empty() && !cleaner_->active();
+  return committer_->idle() && appends_.empty() && controls_.empty() && ready_.empty() && !cleaner_->active() && reader_->idle();
 }
 
 // --- calls ---
@@ -346,8 +347,9 @@ absl::Status ReplicaLog::Poll() {
     log::Warn("replica_log: capacity state={} live_bytes={} usable_bytes={}", CapacityWord(now), segments_.live_bytes(),
               segments_.usable_bytes());
   }
+  counters_.bad_pages.Set(index_.bad_page_count());
   RunReady();
-  return absl::OkStatus();
+  return reader_->RunDone();
 }
 
 absl::Status ReplicaLog::ReapDevice() {
@@ -356,6 +358,8 @@ absl::Status ReplicaLog::ReapDevice() {
   for (const LogDevice::Completion& completion : completions_) {
     if ((completion.tag & Cleaner::kReadTag) != 0)
       cleaner_->OnReadDone(completion.tag, completion.error);
+    else if ((completion.tag & PageReader::kReadTag) != 0)
+      ASHLAR_RETURN_IF_ERROR(reader_->OnReadDone(completion.tag, completion.error));
     else
       ASHLAR_RETURN_IF_ERROR(committer_->OnWriteDone(completion.tag, completion.error));
   }
@@ -543,7 +547,7 @@ absl::Status ReplicaLog::MarkIfIdle() {
 }
 
 std::optional<std::uint64_t> ReplicaLog::NextDeadlineNs() const {
-  if (!ready_.empty()) return 0;
+  if (!ready_.empty() || reader_->has_done()) return 0;
   const bool can_form = committer_->idle() && !Blocked() && (!appends_.empty() || !controls_.empty());
   if (can_form || (committer_->idle() && !cleaner_->waiting().empty() && !cleaner_->reading())) return 0;
   if (committer_->NeedsMark() && committer_->idle()) return last_commit_ns_ + kIdleMarkNs;
@@ -562,11 +566,26 @@ void ReplicaLog::RunReady() {
   }
 }
 
+SpaceAnswer ReplicaLog::JudgeReader(SpaceId space, Epoch epoch) const {
+  return Answer(space, JudgeEpoch(intake_.Now(index_, space), epoch));
+}
+
+absl::Status ReplicaLog::ReadPages(SpaceId space, std::span<const PageNumber> pages, PageReader::Done done) {
+  ASHLAR_RETURN_IF_ERROR(failed_);
+  return reader_->Start(space, pages, std::move(done));
+}
+
 absl::StatusOr<StoredPage> ReplicaLog::ReadPage(SpaceId space, PageNumber page, std::span<std::byte, kPageBytes> out) {
   const PageSlot* slot = index_.FindPage(space, page);
   if (slot == nullptr)
     return absl::NotFoundError(absl::StrCat("replica_log: space ", space.value(), " page ", page.value()));
   StoredPage stored{.version = slot->version, .era = slot->era, .crc = slot->crc, .zero = slot->zero()};
+  const auto lost = [&] {
+    return absl::DataLossError(absl::StrCat("replica_log: segment ", slot->segment, " block ", slot->block, ": space ",
+                                            space.value(), " page ", page.value(), " version ", slot->version.value(),
+                                            ": crc does not match"));
+  };
+  if (slot->bad) return lost();
   if (stored.zero) {
     std::fill(out.begin(), out.end(), std::byte{0});
     return stored;
@@ -574,9 +593,7 @@ absl::StatusOr<StoredPage> ReplicaLog::ReadPage(SpaceId space, PageNumber page, 
   ASHLAR_ASSIGN_OR_RETURN(Mapping buffer, Mapping::Anonymous(kPageBytes));  // O_DIRECT wants it aligned
   ASHLAR_RETURN_IF_ERROR(device_->Read({slot->segment, slot->block}, buffer.bytes().first(kPageBytes)));
   if (PageCrc32c(space, page, slot->version, buffer.bytes().first(kPageBytes)) != slot->crc)
-    return absl::DataLossError(absl::StrCat("replica_log: segment ", slot->segment, " block ", slot->block, ": space ",
-                                            space.value(), " page ", page.value(), " version ", slot->version.value(),
-                                            ": crc does not match"));
+    return lost();
   std::copy_n(buffer.bytes().begin(), kPageBytes, out.begin());
   return stored;
 }
@@ -599,6 +616,11 @@ void ReplicaLog::CollectStats(StatList& stats) const {
   stats.Add("bytes_written_total", counters_.bytes_written_total);
   stats.Add("payload_bytes_total", counters_.payload_bytes_total);
   stats.Add("queued_bytes", counters_.queued_bytes);
+  stats.Add("read_ns", counters_.read_ns);
+  stats.Add("read_pages_total", counters_.read_pages_total);
+  stats.Add("read_errors_total", counters_.read_errors_total);
+  stats.Add("bad_pages_total", counters_.bad_pages_total);
+  stats.Add("bad_pages", counters_.bad_pages);
   segments_.CollectStats(stats);
 }
 

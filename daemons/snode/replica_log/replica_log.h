@@ -28,6 +28,7 @@
 #include "daemons/snode/replica_log/intake.h"
 #include "daemons/snode/replica_log/log_counters.h"
 #include "daemons/snode/replica_log/page_index.h"
+#include "daemons/snode/replica_log/page_reader.h"
 #include "daemons/snode/replica_log/store.h"
 
 namespace ashlar::snode {
@@ -81,13 +82,6 @@ struct TrimRange {
   std::uint64_t era = 0;
 };
 
-struct StoredPage {
-  Version version;
-  std::uint64_t era = 0;
-  std::uint32_t crc = 0;
-  bool zero = false;
-};
-
 class ReplicaLog {
  public:
   using AppendDone = absl::AnyInvocable<void(std::span<const AppendResult>)>;
@@ -113,6 +107,12 @@ class ReplicaLog {
   int event_fd() const { return device_->event_fd(); }
   // When Poll wants to be called even if nothing happens, in the clock's ns; 0 = at once.
   std::optional<std::uint64_t> NextDeadlineNs() const;
+
+  // Whether a reader under `epoch` may see what is kept of `space`: kTaken, or why not. `epoch` of the answer: the
+  // one in force.
+  SpaceAnswer JudgeReader(SpaceId space, Epoch epoch) const;
+  // Reads what is durable of at most PageReader::kMaxPages pages. ResourceExhausted: too many calls wait.
+  absl::Status ReadPages(SpaceId space, std::span<const PageNumber> pages, PageReader::Done done);
 
   // Waits for the disk. `out` gets the bytes of the version held, zeros for a zero page. NotFound; DataLoss: the bytes
   // do not match their checksum.
@@ -163,6 +163,7 @@ class ReplicaLog {
   Intake intake_;
   std::unique_ptr<Committer> committer_;
   std::unique_ptr<Cleaner> cleaner_;
+  std::unique_ptr<PageReader> reader_;
   std::deque<PendingEntry> appends_;
   std::deque<PendingEntry> controls_;
   std::vector<std::shared_ptr<Waiter>> ready_;  // decided in full, `done` not yet run

@@ -42,6 +42,9 @@ absl::Status SimDisk::Read(BlockAddress from, std::span<std::byte> out) {
   const auto& segment = medium_.segments.at(from.segment);
   const std::size_t at = from.block * disk::kBlockBytes;
   ASHLAR_CHECK(at + out.size() <= segment.size(), "read beyond segment {} at {}", from.segment, from.block);
+  for (std::size_t b = 0; b < out.size() / disk::kBlockBytes; ++b)
+    if (unreadable_.contains({from.segment, from.block + static_cast<std::uint32_t>(b)}))
+      return absl::DataLossError(absl::StrCat("read segment ", from.segment, " block ", from.block + b, ": Input/output error"));
   std::memcpy(out.data(), segment.data() + at, out.size());
   return absl::OkStatus();
 }

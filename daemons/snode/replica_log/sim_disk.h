@@ -1,11 +1,13 @@
 // A LogDevice in memory, for tests. Fault model: a write is pending until the test completes it, in any order. A crash
 // keeps any subset of the 512-byte sectors of pending writes, as a power cut does to a disk that honours flushes; what
-// completed stays. Writes may fail with EIO, having reached the medium in part or whole. Bytes can be damaged by hand.
+// completed stays. Writes may fail with EIO, having reached the medium in part or whole; so may reads of chosen blocks. Bytes can be damaged by hand.
 #pragma once
 
 #include <deque>
 #include <functional>
 #include <map>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "common/base/unique_fd.h"
@@ -47,6 +49,8 @@ class SimDisk : public LogDevice {
   void Complete(std::size_t i, int error = 0);
   // The next `count` writes to complete fail with EIO.
   void FailNextWrites(int count) { fail_writes_ = count; }
+  // Reads that touch this block fail with EIO from now on.
+  void FailReadsOf(BlockAddress block) { unreadable_.insert({block.segment, block.block}); }
   // The power goes. The object is of no further use: make another on the same medium.
   void Crash(const KeepSector& keep);
   std::uint64_t writes_completed() const { return writes_completed_; }
@@ -65,6 +69,7 @@ class SimDisk : public LogDevice {
   bool auto_complete_ = true;
   bool crashed_ = false;
   int fail_writes_ = 0;
+  std::set<std::pair<std::uint32_t, std::uint32_t>> unreadable_;
   std::uint64_t writes_completed_ = 0;
 };
 
