@@ -74,8 +74,12 @@ void MemoryService::Handle(const fit::RequestView& request, fit::ReplyWriter rep
     case wire::Opcode::kWriteBack: return WriteBack(request, std::move(reply));
     case wire::Opcode::kTrim: return Trim(request, std::move(reply));
     case wire::Opcode::kDestroySpace: return DestroySpace(request, std::move(reply));
-    case wire::Opcode::kAppendPages:
+    case wire::Opcode::kAppendPages:  // the storage nodes'
     case wire::Opcode::kOpenSpace:
+    case wire::Opcode::kFenceEpoch:
+    case wire::Opcode::kRecoverRead:
+    case wire::Opcode::kCompare:
+    case wire::Opcode::kSpaceState:
       break;
   }
   reply.Send(Code::kUnknownOpcode);
