@@ -26,6 +26,8 @@ ALLOWED = {
     "daemons/mnode/replication": ["common/base", "common/telemetry", "common/fabric", "common/fit", "daemons/mnode/pool"],
     "daemons/pnode/injection": ["common/base", "common/telemetry"],
     "daemons/pnode/paging": ["common/base", "common/telemetry", "daemons/pnode/injection"],
+    # Of control only the plain values it reports in (syscall_types.h).
+    "daemons/pnode/supervisor": ["common/base", "common/telemetry", "common/control/syscall_types.h"],
     "daemons/pnode/remote_page_store": ["common/base", "common/telemetry", "common/fabric", "common/fit", "daemons/pnode/paging"],
 }
 OURS = ("common", "daemons", "cli", "proto", "tests")
