@@ -1,10 +1,13 @@
-// lost_update MIB SECONDS THREADS SEED: finds lost or wrong bytes in its own anonymous memory while everything that can
+// lost_update MIB SECONDS THREADS SEED [CHANGES]: finds lost or wrong bytes in its own anonymous memory while everything that can
 // happen to an address space happens. Nothing of Ashlar is in it: it must pass on plain memory too.
 //
 // Every page holds 8 cells. A cell's value is a function of (page, cell, how often it was written); the counts are kept in a
 // MAP_SHARED shadow that no pager of private memory touches. An access verifies all cells of a page that belong to the
 // thread and rewrites one. Half of the memory is shared by all threads (cell c belongs to thread c mod THREADS), so that
 // pages are written while others write them; half is private chunks whose mappings are dropped, moved, cut, protected.
+//
+// CHANGES: how many of 1000 steps change a mapping, 16 if not given. With many, threads get the places that others have just
+// left, and the order of the kernel's events is put to the test.
 //
 // Exit: 0 and one line of counts, or 1 and the first wrong cell.
 #include <sys/mman.h>
@@ -30,6 +33,7 @@ constexpr std::size_t kPage = 4096;
 constexpr std::size_t kCells = 8;
 constexpr std::size_t kCellWords = kPage / 8 / kCells;
 constexpr std::size_t kChunkPages = 64;
+constexpr std::uint64_t kMark = 0x4d61726b4d61726b;
 
 using Clock = std::chrono::steady_clock;
 using Counts = std::uint32_t[kCells];
@@ -91,12 +95,13 @@ struct Chunk {
   std::uint64_t* memory;
   Counts* counts;
   std::uint64_t name;
+  bool cut = false;  // may consist of several mappings
 };
 
 class Worker {
  public:
-  Worker(SharedPages shared, std::size_t index, std::size_t workers, std::size_t chunks, std::uint64_t seed)
-      : shared_(shared), index_(index), workers_(workers), random_{seed * 7919 + index * 104729 + 1} {
+  Worker(SharedPages shared, std::size_t index, std::size_t workers, std::size_t chunks, std::uint64_t seed, std::uint64_t changes)
+      : shared_(shared), index_(index), workers_(workers), changes_(changes), random_{seed * 7919 + index * 104729 + 1} {
     auto* counts = Map<Counts>(chunks * kChunkPages * sizeof(Counts), MAP_SHARED);
     for (std::size_t i = 0; i < chunks; ++i)
       chunks_.push_back({Map<std::uint64_t>(kChunkPages * kPage, MAP_PRIVATE), counts + i * kChunkPages, (index << 32) + i * kChunkPages + 1});
@@ -110,7 +115,7 @@ class Worker {
         AccessShared(random_() % shared_.pages);
       } else if (dice < 850) {
         AccessChunk(AnyChunk(), random_() % kChunkPages);
-      } else if (dice < 980) {
+      } else if (dice < 996 - changes_) {
         Scan(AnyChunk());
       } else if (dice < 996) {
         ChangeMapping(AnyChunk());
@@ -172,27 +177,19 @@ class Worker {
         FreeLazily(chunk, begin, first, count);
         break;
       case 2: {  // move to another address; the bytes go along
-        auto* target = Map<std::uint64_t>(kChunkPages * kPage, MAP_PRIVATE);
-        void* at = mremap(chunk.memory, kChunkPages * kPage, kChunkPages * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, target);
-        if (at == MAP_FAILED && errno == EFAULT) {  // protected in parts before: kernels move one mapping at a time
-          munmap(target, kChunkPages * kPage);
-          break;
-        }
-        if (at == MAP_FAILED) std::perror("mremap"), _exit(2);
-        chunk.memory = static_cast<std::uint64_t*>(at);
-        ++moved;
+        Move(chunk);
         break;
       }
       case 3:  // something new at the old place
         if (mmap(begin, count * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
           std::perror("mmap fixed"), _exit(2);
+        chunk.cut = true;
         Forget(chunk, first, count);
         ++replaced;
         break;
       case 4:  // gone, then mapped anew wherever the kernel likes
         munmap(chunk.memory, kChunkPages * kPage);
-        chunk.memory = Map<std::uint64_t>(kChunkPages * kPage, MAP_PRIVATE);
-        Forget(chunk, 0, kChunkPages);
+        Renew(chunk);
         ++replaced;
         break;
       default:
@@ -201,6 +198,31 @@ class Worker {
         if (mprotect(begin, count * kPage, PROT_READ | PROT_WRITE) != 0) std::perror("mprotect"), _exit(2);
         ++protected_;
     }
+  }
+
+  void Renew(Chunk& chunk) {
+    chunk.memory = Map<std::uint64_t>(kChunkPages * kPage, MAP_PRIVATE);
+    chunk.cut = false;
+    Forget(chunk, 0, kChunkPages);
+  }
+
+  // Of several mappings kernels move none, all, or (since 6.17, with a userfaultfd) those before the first that they refuse.
+  void Move(Chunk& chunk) {
+    auto* target = Map<std::uint64_t>(kChunkPages * kPage, MAP_PRIVATE);
+    for (std::size_t page = 0; chunk.cut && page < kChunkPages; ++page) target[page * kPage / 8] = kMark;
+    void* at = mremap(chunk.memory, kChunkPages * kPage, kChunkPages * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, target);
+    if (at != MAP_FAILED) {
+      chunk.memory = static_cast<std::uint64_t*>(at);
+      ++moved;
+      return;
+    }
+    if (errno != EFAULT || !chunk.cut) std::perror("mremap"), _exit(2);
+    std::size_t gone = 0;
+    while (gone < kChunkPages && target[gone * kPage / 8] != kMark) ++gone;
+    munmap(target, kChunkPages * kPage);
+    if (gone == 0) return;
+    munmap(reinterpret_cast<char*>(chunk.memory) + gone * kPage, (kChunkPages - gone) * kPage);
+    Renew(chunk);
   }
 
   // After MADV_FREE a page is whole or all zero until it is written; a write makes it stay.
@@ -265,6 +287,7 @@ class Worker {
 
   SharedPages shared_;
   std::size_t index_, workers_;
+  std::uint64_t changes_;
   Random random_;
   std::vector<Chunk> chunks_;
 };
@@ -272,16 +295,17 @@ class Worker {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5) return std::fprintf(stderr, "usage: lost_update MIB SECONDS THREADS SEED\n"), 64;
+  if (argc != 5 && argc != 6) return std::fprintf(stderr, "usage: lost_update MIB SECONDS THREADS SEED [CHANGES]\n"), 64;
   const std::size_t pages = std::strtoull(argv[1], nullptr, 10) * 256;
   const auto seconds = std::chrono::seconds(std::strtoull(argv[2], nullptr, 10));
   const std::size_t workers = std::clamp<std::size_t>(std::strtoull(argv[3], nullptr, 10), 1, kCells);
   const std::uint64_t seed = std::strtoull(argv[4], nullptr, 10);
+  const std::uint64_t changes = std::min<std::uint64_t>(argc == 6 ? std::strtoull(argv[5], nullptr, 10) : 16, 146);
 
   const SharedPages shared = {pages / 2, Map<std::uint64_t>(pages / 2 * kPage, MAP_PRIVATE), Map<Counts>(pages / 2 * sizeof(Counts), MAP_SHARED)};
   const std::size_t chunks = std::max<std::size_t>(1, pages / 2 / workers / kChunkPages);
   std::vector<Worker> state;
-  for (std::size_t i = 0; i < workers; ++i) state.emplace_back(shared, i, workers, chunks, seed);
+  for (std::size_t i = 0; i < workers; ++i) state.emplace_back(shared, i, workers, chunks, seed, changes);
   std::vector<std::thread> threads;
   for (Worker& worker : state) threads.emplace_back([&worker] { worker.Run(); });
   std::this_thread::sleep_for(seconds);

@@ -43,7 +43,7 @@ bool Program::Adopt(std::uint64_t now_ns) {
   memory.changed = false;
   ReadEvents(memory, now_ns);
   if (memory.gone || killed_) return true;
-  if (memory.changed) {  // the map moved under the look at it
+  if (memory.changed || !memory.settled()) {  // the map moved under the look at it
     next_scan_ns_ = now_ns;
     return true;
   }
@@ -85,13 +85,18 @@ void Program::NoteFresh(std::uint64_t pages) {
   SetResidentLimit();
 }
 
-// REGISTER, then look what is there already. No event is read in between.
+// REGISTER, then look what is there already. No event is read in between. What can't be taken now is found by the next look.
 bool Program::AdoptRange(AddressRange range) {
   Memory& memory = root();
   if (int error = memory.source->Register(range); error != 0) {
     count_.refused_areas.Add();
     if (refused_.size() > 4096) refused_.clear();  // they will be refused again
     refused_[range.start] = range.end;
+    return false;
+  }
+  // The map may have changed since the look at it. What is registered from end to end now can't change again without an event.
+  if (memory.source->CheckRegistered(range) != 0) {
+    memory.changed = true;
     return false;
   }
   present_.clear();

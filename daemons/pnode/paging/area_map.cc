@@ -29,7 +29,7 @@ const Area* AreaMap::FindEndingAt(std::uint64_t address) const {
   return area.range.end == address ? &area : nullptr;
 }
 
-void AreaMap::Put(Area area) {
+void AreaMap::Place(Area area) {
   start_of_page_[area.first_page.value()] = area.range.start;
   areas_.insert_or_assign(area.range.start, area);
 }
@@ -50,10 +50,10 @@ void AreaMap::Insert(AddressRange range, PageNumber first_page) {
     area.stream = below->stream;
     Erase(areas_.find(below->range.start));
   }
-  Put(area);
+  Place(area);
 }
 
-std::vector<Area> AreaMap::Extract(AddressRange range) {
+std::vector<Area> AreaMap::Take(AddressRange range) {
   std::vector<Area> taken;
   auto it = areas_.upper_bound(range.start);
   if (it != areas_.begin()) --it;
@@ -67,8 +67,8 @@ std::vector<Area> AreaMap::Extract(AddressRange range) {
     Erase(it);
     it = next;
     AddressRange inside{std::max(area.range.start, range.start), std::min(area.range.end, range.end)};
-    if (area.range.start < inside.start) Put(Area{{area.range.start, inside.start}, area.first_page, area.stream});
-    if (inside.end < area.range.end) Put(Area{{inside.end, area.range.end}, area.PageOf(inside.end), area.stream});
+    if (area.range.start < inside.start) Place(Area{{area.range.start, inside.start}, area.first_page, area.stream});
+    if (inside.end < area.range.end) Place(Area{{inside.end, area.range.end}, area.PageOf(inside.end), area.stream});
     taken.push_back(Area{inside, area.PageOf(inside.start), area.stream});
   }
   return taken;
@@ -76,18 +76,21 @@ std::vector<Area> AreaMap::Extract(AddressRange range) {
 
 std::vector<PageRange> AreaMap::Cut(AddressRange range) {
   std::vector<PageRange> pages;
-  for (const Area& area : Extract(range)) pages.push_back({area.first_page, area.range.size() / kPageBytes});
+  for (const Area& area : Take(range)) pages.push_back({area.first_page, area.range.size() / kPageBytes});
   return pages;
 }
 
-std::vector<PageRange> AreaMap::Move(std::uint64_t from, std::uint64_t to, std::uint64_t size) {
-  std::vector<Area> moving = Extract({from, from + size});
-  std::vector<PageRange> replaced = Cut({to, to + size});
-  for (Area& area : moving) {
-    area.range = {area.range.start - from + to, area.range.end - from + to};
-    Put(area);
+std::vector<Area> AreaMap::Within(AddressRange range) const {
+  std::vector<Area> found;
+  auto it = areas_.upper_bound(range.start);
+  if (it != areas_.begin()) --it;
+  for (; it != areas_.end() && it->second.range.start < range.end; ++it) {
+    const Area& area = it->second;
+    if (area.range.end <= range.start) continue;
+    AddressRange inside{std::max(area.range.start, range.start), std::min(area.range.end, range.end)};
+    found.push_back(Area{inside, area.PageOf(inside.start), area.stream, area.first_touches});
   }
-  return replaced;
+  return found;
 }
 
 std::vector<AddressRange> AreaMap::Gaps(AddressRange range) const {

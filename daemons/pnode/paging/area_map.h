@@ -51,9 +51,13 @@ class AreaMap {
   void Insert(AddressRange range, PageNumber first_page);
   // Forgets the range; returns the pages that were in it.
   std::vector<PageRange> Cut(AddressRange range);
-  // mremap: what is managed in [from, from + size) is now at `to`. Returns the pages that had been at the destination.
-  std::vector<PageRange> Move(std::uint64_t from, std::uint64_t to, std::uint64_t size);
+  // The same, as areas, to be placed elsewhere.
+  std::vector<Area> Take(AddressRange range);
+  // Its range must be free of areas. Joined with no neighbour.
+  void Place(Area area);
 
+  // What is managed in the range, clipped to it, in order.
+  std::vector<Area> Within(AddressRange range) const;
   // The parts of the range that no area covers, in order.
   std::vector<AddressRange> Gaps(AddressRange range) const;
 
@@ -61,9 +65,7 @@ class AreaMap {
   const std::map<std::uint64_t, Area>& areas() const { return areas_; }  // by start
 
  private:
-  void Put(Area area);
   void Erase(std::map<std::uint64_t, Area>::iterator position);
-  std::vector<Area> Extract(AddressRange range);
 
   std::map<std::uint64_t, Area> areas_;                  // by start address
   std::map<std::uint64_t, std::uint64_t> start_of_page_;  // first page → start address

@@ -1,32 +1,103 @@
-// Changes of the address space. 10-paging §12.
+// Changes of the address space. 10-paging §12; their order: change_order.h.
+#include <errno.h>
+
 #include <algorithm>
 
-#include "common/base/check.h"
+#include "daemons/pnode/paging/change_order.h"
 #include "daemons/pnode/paging/program.h"
 
 namespace ashlar::pnode {
+namespace {
 
-void Program::Apply(Memory& memory, MemoryEvent& event, std::uint64_t now_ns) {
-  switch (event.kind) {
-    case MemoryEvent::Kind::kFault: return;
-    case MemoryEvent::Kind::kRemove:
-      count_.events_remove.Add();
-      OnRemove(memory, event.range);
-      suspects_ns_ = now_ns;
-      return;
-    case MemoryEvent::Kind::kUnmap:
-      count_.events_unmap.Add();
-      OnUnmap(memory, event.range);
-      return;
-    case MemoryEvent::Kind::kRemap:
-      count_.events_remap.Add();
-      OnRemap(memory, event.range, event.to);
-      return;
-    case MemoryEvent::Kind::kFork:
-      count_.events_fork.Add();
-      OnFork(memory, std::move(event.child));
-      return;
+using Kind = MemoryEvent::Kind;
+
+bool Moves(const OrderedChange& change) {
+  return change.kind == OrderedChange::Kind::kUnmap || change.kind == OrderedChange::Kind::kRemap;
+}
+
+}  // namespace
+
+// All that is outstanding was read and is applied in the order in which it happened. From the moment of its read the kernel
+// lets fills pass: so before anything is filled.
+void Program::ApplyChanges(Memory& memory, std::uint64_t now_ns) {
+  if (memory.changes.empty() || memory.gone || killed_ || memory.source->Changing()) return;
+  const std::vector<OrderedChange> ordered = WithoutTrailing(memory.changes);
+  std::vector<AddressRange> alive;
+  for (const AddressRange& range : RangesInDispute(ordered)) {
+    if (!FindRegistered(*memory.source, range, alive)) return;  // a new change has begun
   }
+  std::vector<MemoryEvent> changes;
+  changes.swap(memory.changes);
+  std::vector<ForkSeen> forks;
+  forks.swap(memory.forks);
+  // Where a fork stands among changes of the map by other threads, its event's place does not say: the child's memory does.
+  const bool fork_in_dispute = !forks.empty() && std::any_of(ordered.begin(), ordered.end(), Moves);
+  for (const ForkSeen& fork : forks) {
+    if (fork_in_dispute) ApplyToChild(OnFork(memory, std::move(changes[fork.index].child), true), ordered, fork);
+  }
+  auto drop = [&](PageRange pages, bool unmapped) {
+    if (!killed_) DropPages(memory, pages, unmapped);
+  };
+  ChangeOrder order(memory.areas, std::move(alive), drop);
+  for (const OrderedChange& change : ordered) {
+    if (killed_) break;
+    switch (change.kind) {
+      case OrderedChange::Kind::kRemove: order.Remove(change.range); break;
+      case OrderedChange::Kind::kUnmap: order.Unmap(change.range); break;
+      case OrderedChange::Kind::kRemap: order.Remap(change.range, change.to); break;
+      case OrderedChange::Kind::kFork:
+        if (!fork_in_dispute) OnFork(memory, std::move(changes[change.index].child), false);
+        break;
+    }
+  }
+  if (!order.Finish() && !killed_) {
+    Kill("two of its threads changed the map of its memory at one place at once: which pages were moved can't be known");
+  }
+  count_.events_overtaken.Add(order.overtaken());
+  for (const MemoryEvent& change : changes) AfterChange(memory, change, now_ns);
+}
+
+// `child` has what the parent had before `changes`; those that came before the fork happened to it too.
+void Program::ApplyToChild(Memory& child, std::span<const OrderedChange> changes, const ForkSeen& fork) {
+  auto drop = [&](PageRange pages, bool unmapped) {
+    if (!killed_) DropPages(child, pages, unmapped);
+  };
+  bool known = fork.known;
+  const std::vector<bool> happened = WhatHappenedBefore(child.areas, changes, fork, known);
+  ChangeOrder order(child.areas, {}, drop);
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    if (!happened[i]) continue;
+    switch (changes[i].kind) {
+      case OrderedChange::Kind::kRemove: order.Remove(changes[i].range); break;
+      case OrderedChange::Kind::kUnmap: order.Unmap(changes[i].range); break;
+      case OrderedChange::Kind::kRemap: order.Remap(changes[i].range, changes[i].to); break;
+      case OrderedChange::Kind::kFork: break;
+    }
+  }
+  known &= order.Finish();
+  child.in_dispute = false;
+  if (!known && !killed_ && !child.gone) {
+    Kill("the map of its memory changed twice at one place while it forked: what the child had there can't be known");
+  }
+}
+
+void Program::AfterChange(Memory& memory, const MemoryEvent& change, std::uint64_t now_ns) {
+  switch (change.kind) {
+    case Kind::kFault: return;
+    case Kind::kRemove:
+      count_.events_remove.Add();
+      suspects_ns_ = now_ns;
+      if (memory.root) suspects_.push_back(change.range);  // FREE keeps pages in place, and DONTNEED's zap is still to come
+      break;
+    case Kind::kUnmap: count_.events_unmap.Add(); break;
+    case Kind::kRemap:
+      count_.events_remap.Add();
+      memory.source->Wake({change.to, change.to + change.range.size()});
+      break;
+    case Kind::kFork: count_.events_fork.Add(); return;
+  }
+  memory.source->Wake(change.range);  // who waited for a fetch asks again
+  if (change.kind != Kind::kRemove) memory.changed = true;  // someone may have mapped there already
 }
 
 // The program gave these pages up. What is on its way for them is forgotten: slots, fetches, remote versions.
@@ -59,39 +130,6 @@ void Program::DropPages(Memory& memory, PageRange range, bool unmapped) {
   }
   if (!memory.root) recheck_blocked_ = true;
   if (unmapped) memory.pages.Release(range.first, range.count);
-}
-
-void Program::OnRemove(Memory& memory, AddressRange range) {
-  // The areas stay; only their pages are dropped.
-  const auto& areas = memory.areas.areas();
-  auto it = areas.upper_bound(range.start);
-  if (it != areas.begin()) --it;
-  for (; it != areas.end() && !killed_; ++it) {
-    const Area& area = it->second;
-    if (area.range.end <= range.start) continue;
-    if (area.range.start >= range.end) break;
-    AddressRange inside{std::max(area.range.start, range.start), std::min(area.range.end, range.end)};
-    DropPages(memory, {area.PageOf(inside.start), inside.size() / kPageBytes}, /*unmapped=*/false);
-  }
-  if (memory.root) suspects_.push_back(range);  // FREE keeps pages in place, and DONTNEED's zap is still to come
-  memory.source->Wake(range);  // who waited for a fetch asks again
-}
-
-void Program::OnUnmap(Memory& memory, AddressRange range) {
-  for (const PageRange& pages : memory.areas.Cut(range)) {
-    if (!killed_) DropPages(memory, pages, /*unmapped=*/true);
-  }
-  memory.source->Wake(range);
-  memory.changed = true;  // someone may have mapped there already
-}
-
-void Program::OnRemap(Memory& memory, AddressRange range, std::uint64_t to) {
-  for (const PageRange& pages : memory.areas.Move(range.start, to, range.size())) {
-    if (!killed_) DropPages(memory, pages, /*unmapped=*/true);
-  }
-  memory.source->Wake(range);
-  memory.source->Wake({to, to + range.size()});
-  memory.changed = true;
 }
 
 }  // namespace ashlar::pnode

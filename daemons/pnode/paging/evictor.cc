@@ -31,7 +31,7 @@ bool Program::LeftSoonAgo(const PageEntry& entry) const {
 }
 
 bool Program::WantsEviction(std::uint64_t now_ns) {
-  if (root().gone || !batch_.empty() || fill_again_ || now_ns < eviction_pause_ns_) return false;
+  if (root().gone || !batch_.empty() || !root().settled() || fill_again_ || now_ns < eviction_pause_ns_) return false;
   std::uint64_t used = resident_.size() + fetching_;
   const std::uint64_t slack = std::min<std::uint64_t>(kSlackBatches * mover_->max_batch(), resident_limit_ / 16);
   if (used + slack >= resident_limit_) evicting_down_ = true;

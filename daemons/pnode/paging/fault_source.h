@@ -4,6 +4,8 @@
 // Threads: only the owner. Nothing here blocks, and nothing here may touch managed memory.
 #pragma once
 
+#include <errno.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -48,6 +50,11 @@ class FaultSource {
   virtual Filled Copy(std::uint64_t address, std::span<const std::byte> bytes, bool wake) = 0;
   // The same with the kernel's zero page; wakes.
   virtual int ZeroFill(std::uint64_t address) = 0;
+  // Whether the kernel has begun a change of the map (unmap, mremap, fork, madvise) whose event was not read yet, or whose
+  // thread has not gone on since. False: all that has changed was read.
+  virtual bool Changing() = 0;
+  // 0: the range lies in one mapping and is registered. ENOENT: it does not. EAGAIN: Changing. ESRCH: gone.
+  virtual int CheckRegistered(AddressRange range) = 0;
   // Threads that wait for pages of the range fault again.
   virtual void Wake(AddressRange range) = 0;
 
@@ -72,5 +79,15 @@ class FaultSource {
   // Readable when the process has ended; -1 = none.
   virtual int process_fd() const = 0;
 };
+
+// Appends the parts of the range that are registered, in one mapping or in several. False: Changing.
+inline bool FindRegistered(FaultSource& source, AddressRange range, std::vector<AddressRange>& into) {
+  const int error = source.CheckRegistered(range);
+  if (error == EAGAIN) return false;
+  if (error == 0) into.push_back(range);
+  if (error == 0 || range.size() <= kPageBytes) return true;
+  const std::uint64_t middle = range.start + range.size() / kPageBytes / 2 * kPageBytes;
+  return FindRegistered(source, {range.start, middle}, into) && FindRegistered(source, {middle, range.end}, into);
+}
 
 }  // namespace ashlar::pnode

@@ -27,7 +27,7 @@ AddressRange PageAt(std::uint64_t address) { return {address, address + kPageByt
 bool Program::HasRoom() const { return over_budget_allowed_ || resident_.size() + fetching_ < resident_limit_; }
 
 bool Program::ServeParked(Memory& memory, std::uint64_t now_ns) {
-  if (memory.parked.empty() || memory.gone) return false;
+  if (memory.parked.empty() || memory.gone || !memory.settled()) return false;
   bool served = false;
   std::size_t kept = 0;
   bool lacks_room = false;
@@ -400,6 +400,7 @@ bool Program::InstallArrived(std::uint64_t now_ns) {
 
 bool Program::InstallGroup(std::uint32_t index, std::uint64_t now_ns) {
   FetchPool::Group& group = context_.fetches.group(index);
+  if (!group.memory->settled()) return false;  // where its pages are now is not known
   bool all = true;
   // What has arrived side by side is one COPY, the wanted page with it: woken before its neighbours are there, a walking
   // thread would run into the next of them at once, and its second fault costs more than the longer COPY (measured: nearly

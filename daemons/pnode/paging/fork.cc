@@ -12,13 +12,25 @@
 
 namespace ashlar::pnode {
 
-void Program::OnFork(Memory& parent, std::unique_ptr<FaultSource> source) {
+// At once: from the read on the parent's thread runs, and soon the child, which may change its map.
+ForkSeen Program::LookAtChild(const Memory& parent, FaultSource& child, std::size_t index) {
+  ForkSeen fork{.index = index, .looked_at = {}, .registered = {}};
+  for (const auto& [start, area] : parent.areas.areas()) fork.looked_at.push_back(area.range);
+  for (const MemoryEvent& change : parent.changes) {
+    if (change.kind == MemoryEvent::Kind::kRemap) fork.looked_at.push_back({change.to, change.to + change.range.size()});
+  }
+  for (const AddressRange& range : fork.looked_at) fork.known &= FindRegistered(child, range, fork.registered);
+  return fork;
+}
+
+Memory& Program::OnFork(Memory& parent, std::unique_ptr<FaultSource> source, bool in_dispute) {
   auto owned = std::make_unique<Memory>();
   Memory& child = *owned;
   child.source = std::move(source);
   child.areas = parent.areas;
   child.pages = parent.pages.Clone();
   child.next_page = parent.next_page;
+  child.in_dispute = in_dispute;
   memories_.push_back(std::move(owned));
   child.pages.ForEach([&](PageNumber page, PageEntry& entry) {
     if (killed_) return;
@@ -41,6 +53,7 @@ void Program::OnFork(Memory& parent, std::unique_ptr<FaultSource> source) {
     GiveToChild(child, page, bytes);
   });
   context_.events.OnChildSeen(config_.space, child.source->fd());
+  return child;
 }
 
 // The page's bytes become the child's own: in its memory if the kernel takes them now, else in a held buffer. The entry is
@@ -49,7 +62,7 @@ bool Program::GiveToChild(Memory& child, PageNumber page, std::span<const std::b
   PageEntry& entry = *child.pages.Find(page);
   std::optional<std::uint64_t> address = child.areas.AddressOf(page);
   int error = ENOENT;
-  if (address.has_value() && !child.gone) error = child.source->Copy(*address, bytes, /*wake=*/true).error;
+  if (address.has_value() && !child.gone && child.settled()) error = child.source->Copy(*address, bytes, /*wake=*/true).error;
   if (error == 0) {
     if (!Step(child, entry, PageEvent::kFilled, page)) return false;
     MakeResident(child, entry, page, nullptr, {});

@@ -40,7 +40,7 @@ void ProgramCounters::CollectTotals(StatList& into, std::string_view labels) con
   into.Add("events_total", events_unmap, with("event=unmap"));
   into.Add("events_total", events_remap, with("event=remap"));
   into.Add("events_total", events_fork, with("event=fork"));
-  into.Add("drain_stalls_total", drain_stalls, labels);
+  into.Add("events_overtaken_total", events_overtaken, labels);
   into.Add("over_budget_total", over_budget, labels);
   into.Add("pinned_pages_total", pinned_pages, labels);
   into.Add("pushed_pages_total", pushed_pages, labels);

@@ -18,8 +18,8 @@ struct ProgramCounters {
   Counter superseded_pages;
   Counter adopted_areas, adopted_pages, refused_areas;
   Counter fill_again, fill_gone, move_busy, move_again, move_invalid, move_hole, unshare_pages;
-  Counter events_remove, events_unmap, events_remap, events_fork;
-  Counter drain_stalls, over_budget, pinned_pages, pushed_pages, held_pages;
+  Counter events_remove, events_unmap, events_remap, events_fork, events_overtaken;
+  Counter over_budget, pinned_pages, pushed_pages, held_pages;
 
   // Gauges.
   Counter limit_pages, resident_pages, staged_pages, victim_pages, remote_pages, local_pages, child_pages, children;

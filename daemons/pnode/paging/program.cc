@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint64_t kProbeNs = 50'000'000;        // how soon an exit or exec without a sign is noticed
 constexpr std::uint64_t kProbeAfterExitNs = 1'000'000;  // the process has ended, its memory is about to
+constexpr std::uint64_t kSettleNs = 20'000;             // a thread whose event was read has to run before its change is done
 constexpr int kReadRounds = 8;                        // of 16 events each, before other work has its turn
 
 }  // namespace
@@ -60,9 +61,11 @@ bool Program::Turn(std::uint64_t now_ns) {
     if (arrived_ && !killed_) worked |= InstallArrived(now_ns);
     for (std::size_t i = 0; i < memories_.size() && !killed_; ++i) worked |= ServeParked(*memories_[i], now_ns);
   }
-  if (!killed_) {
+  if (!killed_ && root().settled()) {
     worked |= Adopt(now_ns);
     worked |= WorkOnPins(now_ns);
+  }
+  if (!killed_) {
     RetryFetches(now_ns);
     worked |= DropIdleAhead(now_ns, /*all=*/stuck_since_ns_ != 0);
     EndRests(now_ns);
@@ -86,19 +89,22 @@ bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns) {
     int count = memory.source->Read(event_buffer_);
     if (count <= 0) break;
     any = true;
-    // All that was read is applied before anything is filled: from the moment of the read the kernel lets fills pass.
     std::vector<MemoryEvent> events;
     events.swap(event_buffer_);
     for (MemoryEvent& event : events) {
       if (event.kind == MemoryEvent::Kind::kFault) {
         memory.parked.push_back({event.range.start, now_ns, event.write});
       } else {
-        Apply(memory, event, now_ns);
+        if (event.kind == MemoryEvent::Kind::kFork) {
+          memory.forks.push_back(LookAtChild(memory, *event.child, memory.changes.size()));
+        }
+        memory.changes.push_back(std::move(event));
       }
     }
     events.swap(event_buffer_);
   }
   if (any) fill_again_ = false;
+  ApplyChanges(memory, now_ns);
   return any;
 }
 
@@ -209,6 +215,8 @@ void Program::DropMemory(Memory& memory) {
     ReleaseIfDone(index);
   }
   memory.parked.clear();
+  memory.changes.clear();
+  memory.forks.clear();
   memory.held.clear();
   if (!memory.root) {
     memory.resident = 0;
@@ -285,6 +293,7 @@ std::uint64_t Program::NextTimerNs(std::uint64_t now_ns) const {
   if (fill_again_) sooner(now_ns + 100'000);
   if (stuck_since_ns_ != 0) sooner(now_ns + 1'000'000);
   for (const auto& memory : memories_) {
+    if (!memory->settled()) sooner(now_ns + kSettleNs);
     if (!memory->parked.empty()) sooner(now_ns + 1'000'000);
   }
   for (std::uint32_t index : groups_) {

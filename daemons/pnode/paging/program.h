@@ -1,7 +1,7 @@
 // One program's memory: the process that was started, the children it forked, one budget, one remote space. This class is
 // the owner of all their page states; it serves faults, applies events, evicts, writes back and adopts. Split by kind:
 //   program.cc      life, one turn, trouble            faults.cc   faults, fetches, prefetch
-//   events.cc       REMOVE, UNMAP, REMAP               evictor.cc  choosing, MOVE batches, budget
+//   events.cc       changes of the address space       evictor.cc  choosing, MOVE batches, budget
 //   write_back.cc   dirty slots, trims                 fork.cc     children
 //   adoption.cc     finding memory, pins
 //
@@ -23,6 +23,7 @@
 #include "common/base/clock.h"
 #include "common/telemetry/log.h"
 #include "daemons/pnode/paging/area_map.h"
+#include "daemons/pnode/paging/change_order.h"
 #include "daemons/pnode/paging/eviction_policy.h"
 #include "daemons/pnode/paging/fault_source.h"
 #include "daemons/pnode/paging/fetch_pool.h"
@@ -49,6 +50,10 @@ struct Memory {
   AreaMap areas;
   PageTable pages;
   std::vector<ParkedFault> parked;
+  // Changes that were read and wait for those still outstanding (change_order.h). While there are any, nothing of this memory
+  // is filled, moved or adopted.
+  std::vector<MemoryEvent> changes;
+  std::vector<ForkSeen> forks;  // those among `changes`
   // Children only: bytes of pages that are kStaged there. They are ours alone.
   absl::flat_hash_map<std::uint64_t, std::unique_ptr<std::byte[]>> held;
   std::uint64_t next_page = 0;  // the next page number to give out
@@ -57,6 +62,10 @@ struct Memory {
   bool root = false;
   bool gone = false;
   bool changed = false;  // since the last adoption scan the map changed
+  bool in_dispute = false;  // just forked: which of the parent's changes happened to it too is still to be found out
+
+  // Where its pages are is known.
+  bool settled() const { return changes.empty() && !in_dispute; }
 };
 
 // What all programs of one owner thread share.
@@ -166,11 +175,10 @@ class Program {
   bool HasRoom() const;
 
   // events.cc
-  void Apply(Memory& memory, MemoryEvent& event, std::uint64_t now_ns);
+  void ApplyChanges(Memory& memory, std::uint64_t now_ns);
+  void ApplyToChild(Memory& child, std::span<const OrderedChange> changes, const ForkSeen& fork);
+  void AfterChange(Memory& memory, const MemoryEvent& change, std::uint64_t now_ns);
   void DropPages(Memory& memory, PageRange range, bool unmapped);
-  void OnRemove(Memory& memory, AddressRange range);
-  void OnUnmap(Memory& memory, AddressRange range);
-  void OnRemap(Memory& memory, AddressRange range, std::uint64_t to);
 
   // evictor.cc
   std::uint64_t CountedPages() const;  // on the limit
@@ -191,7 +199,8 @@ class Program {
   void FlushTrims();
 
   // fork.cc
-  void OnFork(Memory& parent, std::unique_ptr<FaultSource> source);
+  ForkSeen LookAtChild(const Memory& parent, FaultSource& child, std::size_t index);
+  Memory& OnFork(Memory& parent, std::unique_ptr<FaultSource> source, bool in_dispute);
   bool GiveToChild(Memory& child, PageNumber page, std::span<const std::byte> bytes);
   bool ChildNeeds(PageNumber page, bool* can_push);
   bool PushUnderWay(PageNumber page) const;

@@ -104,6 +104,29 @@ int UffdSource::ZeroFill(std::uint64_t address) {
   return ioctl(uffd_.get(), UFFDIO_ZEROPAGE, &zero) == 0 ? 0 : errno;
 }
 
+// No area is ever registered for write-protection, so this changes nothing. EAGAIN: a change of the map is under way (looked
+// at first); ESRCH: the mm is gone; ENOENT otherwise.
+int UffdSource::Probe() {
+  uffdio_writeprotect probe{};
+  probe.range.start = 0x10000;
+  probe.range.len = kPageBytes;
+  return ioctl(uffd_.get(), UFFDIO_WRITEPROTECT, &probe) == 0 ? 0 : errno;
+}
+
+bool UffdSource::Changing() { return Probe() == EAGAIN; }
+
+// CONTINUE is for shared memory: on private memory the kernel refuses it with EINVAL, but only after it has found the range
+// in one registered mapping (mm/userfaultfd.c, mfill_atomic).
+int UffdSource::CheckRegistered(AddressRange range) {
+  uffdio_continue probe{};
+  probe.range.start = range.start;
+  probe.range.len = range.size();
+  probe.mode = UFFDIO_CONTINUE_MODE_DONTWAKE;
+  int error = ioctl(uffd_.get(), UFFDIO_CONTINUE, &probe) == 0 ? 0 : errno;
+  if (error == EINVAL) return 0;
+  return error == EAGAIN || error == ESRCH ? error : ENOENT;
+}
+
 void UffdSource::Wake(AddressRange range) {
   uffdio_range wake{range.start, range.size()};
   (void)ioctl(uffd_.get(), UFFDIO_WAKE, &wake);  // fails only for ranges that cannot hold a waiting thread
@@ -235,11 +258,7 @@ bool UffdSource::Gone() {
     pollfd wait{process_.pidfd.get(), POLLIN, 0};
     if (poll(&wait, 1, 0) > 0) ended_ = true;  // its memory may live on: a vfork child's
   }
-  // No area is ever registered for write-protection, so this can change nothing; it fails with ESRCH when the mm is gone.
-  uffdio_writeprotect probe{};
-  probe.range.start = 0x10000;
-  probe.range.len = kPageBytes;
-  return ioctl(uffd_.get(), UFFDIO_WRITEPROTECT, &probe) != 0 && errno == ESRCH;
+  return Probe() == ESRCH;
 }
 
 }  // namespace ashlar::pnode

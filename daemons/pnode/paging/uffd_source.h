@@ -27,6 +27,8 @@ class UffdSource : public FaultSource {
   int Read(std::vector<MemoryEvent>& into) override;
   Filled Copy(std::uint64_t address, std::span<const std::byte> bytes, bool wake) override;
   int ZeroFill(std::uint64_t address) override;
+  bool Changing() override;
+  int CheckRegistered(AddressRange range) override;
   void Wake(AddressRange range) override;
   int Register(AddressRange range) override;
   int FindPresent(AddressRange range, std::vector<AddressRange>& into) override;
@@ -40,6 +42,7 @@ class UffdSource : public FaultSource {
   int process_fd() const override { return ended_ ? -1 : process_.pidfd.get(); }
 
  private:
+  int Probe();
   UffdSource(UniqueFd uffd, Process process) : uffd_(std::move(uffd)), process_(std::move(process)) {}
   int ReadMaps();
 

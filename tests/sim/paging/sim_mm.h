@@ -4,6 +4,8 @@
 // What it keeps of the kernel, because paging depends on it:
 //   - a VM change makes fills and moves answer EAGAIN from the change until its thread runs again after its event was read;
 //   - REMOVE is read before the zap, UNMAP after the range is gone, REMAP before the UNMAP of the old place;
+//   - the map changes first and the event is queued later, when its thread runs again: another thread may get the freed place
+//     and have its event read before;
 //   - faults are read before events; a fault that was read waits for a wake of its page;
 //   - fills never go over a present page; fork copies everything at once and shares it, and shared pages refuse to move.
 #pragma once
@@ -125,6 +127,16 @@ class SimSource : public FaultSource {
   int ZeroFill(std::uint64_t address) override {
     static const PageBytes kZero{};
     return Fill(address, kZero.data(), true);
+  }
+  bool Changing() override { return mm_->changing > 0; }
+  int CheckRegistered(AddressRange range) override {
+    if (mm_->changing > 0) return EAGAIN;
+    if (mm_->gone) return ESRCH;
+    for (std::uint64_t address = range.start; address < range.end; address += kPageBytes) {
+      auto page = mm_->pages.find(address);
+      if (page == mm_->pages.end() || !page->second.registered) return ENOENT;
+    }
+    return 0;
   }
   void Wake(AddressRange range) override { mm_->Wake(range); }
   int Register(AddressRange range) override {

@@ -1,8 +1,9 @@
 // A simulated process: threads that read, write, and change their map, and an oracle of what each page must hold.
 //
 // Every thread has a region that only it writes and whose map only it changes; all share a common region; and all peek into
-// each other's regions, where they may see old or new, but which makes the races. A page's content is one number, written at
-// three places of the page.
+// each other's regions, where they may see old or new, but which makes the races. Blocks lie in one arena, where the place
+// that one thread's block has left is what the kernel gives to the next. A page's content is one number, written at three
+// places of the page.
 #pragma once
 
 #include <map>
@@ -18,6 +19,9 @@ namespace ashlar::pnode::sim {
 constexpr std::uint64_t kBase = 0x7000'0000'0000;
 constexpr std::uint64_t kRegionPages = 72;
 constexpr std::uint64_t kRegionSpan = 0x1000'0000;  // addresses per thread, more than it ever uses
+constexpr std::uint64_t kArena = kBase + 64 * kRegionSpan;
+constexpr std::uint64_t kBlockPages = 3, kBlockBytes = kBlockPages * kPageBytes;
+constexpr int kBlocks = 3;  // of each thread
 constexpr std::array<std::size_t, 3> kPlaces = {0, 2000, kPageBytes - 8};
 
 class SimProcess {
@@ -36,6 +40,7 @@ class SimProcess {
     for (int i = 0; i < threads; ++i) {
       threads_.push_back(Thread{.id = i, .region = kBase + (static_cast<std::uint64_t>(i) + 1) * kRegionSpan, .cursor = 0});
       Map(threads_.back().region, kRegionPages);
+      for (int block = 0; block < kBlocks; ++block) threads_.back().blocks.push_back(MapBlock());
     }
     if (threads > 0) Map(kBase, kRegionPages);
     mm_->on_read = [this](int thread) { RunOnRead(thread); };
@@ -73,7 +78,7 @@ class SimProcess {
   }
 
  private:
-  enum class Step : std::uint8_t { kIdle, kAccess, kAnnounced, kZap, kSecondAnnounce, kAwaitChild };
+  enum class Step : std::uint8_t { kIdle, kAccess, kToAnnounce, kAnnounced, kZap, kAwaitChild, kMapBlock };
   struct Thread {
     int id = 0;
     std::uint64_t region = 0;
@@ -84,9 +89,12 @@ class SimProcess {
     std::uint64_t address = 0;
     bool write = false, verify = false;
     // changes
+    std::vector<MemoryEvent> to_announce; // of the change that was made
+    Step then = Step::kIdle;              // when all were read
     AddressRange range;
     bool keep = false;      // FREE: nothing is zapped
-    bool then_unmap = false;
+    std::size_t block = 0;  // the one that is mapped anew
+    std::vector<std::uint64_t> blocks;
     SimProcess* child = nullptr;
     bool checking = false;
     std::uint64_t check_cursor = 0;
@@ -100,6 +108,13 @@ class SimProcess {
       truth_[address + i * kPageBytes] = 0;
     }
   }
+  // Where the kernel puts it: the first place that is free.
+  std::uint64_t MapBlock() {
+    std::uint64_t address = kArena;
+    while (mm_->pages.contains(address)) address += kBlockBytes;
+    Map(address, kBlockPages);
+    return address;
+  }
   void Fail(const std::string& what) {
     if (shared_.failure.empty()) shared_.failure = what;
   }
@@ -112,25 +127,23 @@ class SimProcess {
         if (!quiet) Begin(thread);
         return;
       case Step::kAccess: return Access(thread);
+      case Step::kToAnnounce:
+        mm_->Announce(std::move(thread.to_announce.front()), thread.id);
+        thread.to_announce.erase(thread.to_announce.begin());
+        thread.step = Step::kAnnounced;
+        return;
       case Step::kAnnounced:
         if (mm_->released.erase(thread.id) == 0) return;
         --mm_->changing;
-        thread.step = thread.then_unmap ? Step::kSecondAnnounce : Step::kZap;
-        if (thread.child != nullptr) thread.step = Step::kAwaitChild;
+        thread.step = thread.to_announce.empty() ? thread.then : Step::kToAnnounce;
         return;
       case Step::kZap:
         Zap(thread);
         return;
-      case Step::kSecondAnnounce: {
-        thread.then_unmap = false;
-        MemoryEvent event;
-        event.kind = MemoryEvent::Kind::kUnmap;
-        event.range = thread.range;
-        thread.range = {};
-        mm_->Announce(std::move(event), thread.id);
-        thread.step = Step::kAnnounced;
+      case Step::kMapBlock:
+        thread.blocks[thread.block] = MapBlock();
+        thread.step = Step::kIdle;
         return;
-      }
       case Step::kAwaitChild:
         if (thread.child->started_) {
           if (Below(4) != 0 && !quiet && !thread.child->dead()) return;  // the parent goes on in other threads meanwhile
@@ -149,6 +162,7 @@ class SimProcess {
   void Begin(Thread& thread) {
     if (!started_) return;
     std::uint64_t dice = IsWalker(thread) ? Below(50) : Below(100);
+    if (Below(6) == 0) return InArena(thread);
     if (is_child_ && dice >= 97) return Exit();
     if (dice < 50) {  // own region
       std::uint64_t page = WalksNow(thread) ? thread.cursor++ % kRegionPages : Skewed();
@@ -168,6 +182,47 @@ class SimProcess {
     }
     thread.step = Step::kAccess;
     Access(thread);
+  }
+
+  void InArena(Thread& thread) {
+    if (is_child_ || Below(4) != 0) {
+      if (thread.blocks.empty()) return;
+      thread.address = thread.blocks[Below(thread.blocks.size())] + Below(kBlockPages) * kPageBytes;
+      thread.write = !is_child_ && Below(2) == 0;
+      thread.verify = true;
+      thread.step = Step::kAccess;
+      return Access(thread);
+    }
+    thread.block = Below(thread.blocks.size());
+    if (Below(2) == 0) {
+      std::uint64_t to = MapBlock();
+      Move({thread.blocks[thread.block], thread.blocks[thread.block] + kBlockBytes}, to, thread);
+      thread.blocks[thread.block] = to;
+      return;
+    }
+    AddressRange range{thread.blocks[thread.block], thread.blocks[thread.block] + kBlockBytes};
+    bool registered = mm_->AnyRegistered(range);
+    for (std::uint64_t address = range.start; address < range.end; address += kPageBytes) {
+      mm_->pages.erase(address);
+      truth_.erase(address);
+    }
+    thread.then = thread.step = Step::kMapBlock;
+    if (registered) Announce(thread, MemoryEvent::Kind::kUnmap, range);
+  }
+
+  void Queue(Thread& thread, MemoryEvent::Kind kind, AddressRange range, std::uint64_t to) {
+    MemoryEvent& event = thread.to_announce.emplace_back();
+    event.kind = kind;
+    event.range = range;
+    event.to = to;
+    ++mm_->changing;
+  }
+  // The change has been made; its event follows, at once or when others have run.
+  void Announce(Thread& thread, MemoryEvent::Kind kind, AddressRange range, std::unique_ptr<FaultSource> child = nullptr) {
+    Queue(thread, kind, range, 0);
+    thread.to_announce.back().child = std::move(child);
+    thread.step = Step::kToAnnounce;
+    if (Below(2) == 0) Run(thread, /*quiet=*/true);
   }
 
   void RunOnRead(int id) {
@@ -219,15 +274,11 @@ class SimProcess {
     thread.range = range;
     thread.keep = Below(5) == 0;
     thread.step = Step::kZap;
+    thread.then = Step::kZap;
     if (!mm_->AnyRegistered(range)) return;
-    MemoryEvent event;
-    event.kind = MemoryEvent::Kind::kRemove;
-    event.range = range;
-    ++mm_->changing;
     mm_->thread_drops = true;
     ++dropping_;
-    thread.step = Step::kAnnounced;
-    mm_->Announce(std::move(event), thread.id);
+    Announce(thread, MemoryEvent::Kind::kRemove, range);
   }
 
   void Zap(Thread& thread) {
@@ -258,13 +309,8 @@ class SimProcess {
       truth_[address] = 0;
     }
     if (!registered) return;
-    MemoryEvent event;
-    event.kind = MemoryEvent::Kind::kUnmap;
-    event.range = range;
-    ++mm_->changing;
-    thread.range = {};
-    thread.step = Step::kAnnounced;
-    mm_->Announce(std::move(event), thread.id);
+    thread.then = Step::kIdle;
+    Announce(thread, MemoryEvent::Kind::kUnmap, range);
   }
 
   void Remap(Thread& thread) {
@@ -272,24 +318,22 @@ class SimProcess {
     std::uint64_t base = kBase + (static_cast<std::uint64_t>(thread.id) + 1) * kRegionSpan;
     std::uint64_t to = base + (1 + Below(64)) * 128 * kPageBytes;
     if (to == from.start) return;
-    bool registered = mm_->AnyRegistered(from);
-    for (std::uint64_t i = 0; i < kRegionPages; ++i) {
-      mm_->pages[to + i * kPageBytes] = mm_->pages.at(from.start + i * kPageBytes);
-      truth_[to + i * kPageBytes] = truth_.at(from.start + i * kPageBytes);
-      mm_->pages.erase(from.start + i * kPageBytes);
-      truth_.erase(from.start + i * kPageBytes);
-    }
     thread.region = to;
+    Move(from, to, thread);
+  }
+
+  void Move(AddressRange from, std::uint64_t to, Thread& thread) {
+    bool registered = mm_->AnyRegistered(from);
+    for (std::uint64_t offset = 0; offset < from.size(); offset += kPageBytes) {
+      mm_->pages[to + offset] = mm_->pages.at(from.start + offset);
+      truth_[to + offset] = truth_.at(from.start + offset);
+      mm_->pages.erase(from.start + offset);
+      truth_.erase(from.start + offset);
+    }
     if (!registered) return;
-    MemoryEvent event;
-    event.kind = MemoryEvent::Kind::kRemap;
-    event.range = from;
-    event.to = to;
-    mm_->changing += 2;  // one for each of the two events
-    thread.then_unmap = true;
-    thread.range = from;
-    thread.step = Step::kAnnounced;
-    mm_->Announce(std::move(event), thread.id);
+    thread.then = Step::kIdle;
+    Queue(thread, MemoryEvent::Kind::kRemap, from, to);
+    Announce(thread, MemoryEvent::Kind::kUnmap, from);
   }
 
   void Fork(Thread& thread) {
@@ -306,24 +350,26 @@ class SimProcess {
     bool registered = false;
     for (auto& [address, page] : mm_->pages) registered |= page.registered;
     if (!registered) return;  // nothing of it is watched: no event
-    MemoryEvent event;
-    event.kind = MemoryEvent::Kind::kFork;
-    event.child = std::make_unique<SimSource>(mm, /*root=*/false);
-    ++mm_->changing;
+    for (const Thread& other : threads_) {
+      child->threads_[0].blocks.insert(child->threads_[0].blocks.end(), other.blocks.begin(), other.blocks.end());
+    }
     thread.child = child.get();
-    thread.step = Step::kAnnounced;
-    thread.then_unmap = false;
-    mm_->Announce(std::move(event), thread.id);
+    thread.then = Step::kAwaitChild;
     shared_.processes.push_back(std::move(child));
+    Announce(thread, MemoryEvent::Kind::kFork, {}, std::make_unique<SimSource>(mm, /*root=*/false));
   }
 
   void BeginCheck(Thread& thread) {
-    if (thread.check_cursor == 2 * kRegionPages) {
+    if (thread.check_cursor == 2 * kRegionPages + thread.blocks.size() * kBlockPages) {
       thread.checking = false;
       return;
     }
     std::uint64_t at = thread.check_cursor++;
     thread.address = (at < kRegionPages ? thread.region : kBase) + at % kRegionPages * kPageBytes;
+    if (at >= 2 * kRegionPages) {
+      at -= 2 * kRegionPages;
+      thread.address = thread.blocks[at / kBlockPages] + at % kBlockPages * kPageBytes;
+    }
     thread.write = false;
     thread.verify = true;
     thread.step = Step::kAccess;

@@ -13,6 +13,16 @@ constexpr std::uint64_t kBase = 0x10000000;
 std::uint64_t At(std::uint64_t page) { return kBase + page * kPageBytes; }
 AddressRange Pages(std::uint64_t first, std::uint64_t end) { return {At(first), At(end)}; }
 
+std::vector<PageRange> Move(AreaMap& map, std::uint64_t from, std::uint64_t to, std::uint64_t size) {
+  std::vector<Area> moving = map.Take({from, from + size});
+  std::vector<PageRange> replaced = map.Cut({to, to + size});
+  for (Area& area : moving) {
+    area.range = {area.range.start - from + to, area.range.end - from + to};
+    map.Place(area);
+  }
+  return replaced;
+}
+
 TEST(AreaMap, TranslatesBothWays) {
   AreaMap map;
   map.Insert(Pages(10, 20), PageNumber(100));
@@ -26,7 +36,7 @@ TEST(AreaMap, TranslatesBothWays) {
 TEST(AreaMap, AMovedPageKeepsItsNumber) {
   AreaMap map;
   map.Insert(Pages(10, 20), PageNumber(100));
-  EXPECT_TRUE(map.Move(At(10), At(50), 10 * kPageBytes).empty());
+  EXPECT_TRUE(Move(map, At(10), At(50), 10 * kPageBytes).empty());
   EXPECT_EQ(map.AddressOf(PageNumber(105)), At(55));
   EXPECT_EQ(map.Find(At(15)), nullptr);
 }
@@ -35,7 +45,7 @@ TEST(AreaMap, MovingOntoAnAreaReplacesIt) {
   AreaMap map;
   map.Insert(Pages(0, 4), PageNumber(0));
   map.Insert(Pages(10, 20), PageNumber(100));
-  std::vector<PageRange> replaced = map.Move(At(0), At(12), 4 * kPageBytes);
+  std::vector<PageRange> replaced = Move(map, At(0), At(12), 4 * kPageBytes);
   EXPECT_EQ(replaced, (std::vector<PageRange>{{PageNumber(102), 4}}));
   EXPECT_EQ(map.Find(At(12))->PageOf(At(12)), PageNumber(0));
   EXPECT_EQ(map.Find(At(16))->PageOf(At(16)), PageNumber(106));
@@ -88,7 +98,7 @@ TEST(AreaMap, BehavesLikeAMapOfSinglePages) {
         default: {
           std::uint64_t to = below(kSpan);
           if (to < first + count && first < to + count) continue;  // mremap refuses an overlap
-          note(map.Move(At(first), At(to), count * kPageBytes));
+          note(Move(map, At(first), At(to), count * kPageBytes));
           for (std::uint64_t i = 0; i < count; ++i) {
             if (model.contains(to + i)) expected.insert(model[to + i]);
             model.erase(to + i);
