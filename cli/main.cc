@@ -22,6 +22,8 @@ Outcome Run(const Options& options) {
       return ashlar::cli::RunPs(options);
     case Verb::kStats:
       return ashlar::cli::RunStats(options);
+    case Verb::kStrace:
+      return ashlar::cli::RunStrace(options);
     case Verb::kTopologyCheck:
       return ashlar::cli::RunTopologyCheck(options);
     case Verb::kVersion:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iterator>
+#include <map>
 #include <sstream>
 
 #include <CLI/CLI.hpp>
@@ -24,6 +25,7 @@ constexpr char kExamples[] =
     "  ashlar ps                          programs on remote memory\n"
     "  ashlar stats p1                    faults, pages, latencies of one node and its programs\n"
     "  ashlar stats --json word_count     of one program, for a script\n"
+    "  ashlar strace word_count           its system calls by thread, live, at little cost\n"
     "  ashlar topology check lab.yaml     every fault of a topology file\n"
     "The topology is --topology FILE, else $ASHLAR_TOPOLOGY, ~/.config/ashlar/topology.yaml, /etc/ashlar/topology.yaml.\n"
     "Exit codes: 0 ok, 1 the asked-for state is bad, 64 usage, 69 a node is away, 78 config; `run`: the program's own.";
@@ -33,6 +35,8 @@ struct Raw {
   Options options;
   std::string timeout = "2s";
   std::string cache;
+  std::string watch;
+  std::string wait = "1s";
 };
 
 struct Grammar {
@@ -40,6 +44,7 @@ struct Grammar {
   CLI::App* status = nullptr;
   CLI::App* ps = nullptr;
   CLI::App* stats = nullptr;
+  CLI::App* strace = nullptr;
   CLI::App* topology = nullptr;
   CLI::App* topology_check = nullptr;
   CLI::App* version = nullptr;
@@ -67,6 +72,18 @@ void Describe(Raw& raw, Grammar& grammar) {
   grammar.stats = app.add_subcommand("stats", "Counters and latencies of nodes and programs");
   grammar.stats->add_option("TARGET", options.target, "A node's id, or a program's name or pid (default: everything)");
   grammar.stats->add_flag("-a,--all", options.all, "Also what is 0");
+  grammar.run->add_flag("--strace", options.run.strace, "Count its system calls and those of its children; a table on stderr at the end");
+  grammar.strace = app.add_subcommand("strace", "System calls of a program: counts, errors, times, remote misses; or run one: ashlar strace -- PROGRAM ARGS…");
+  grammar.strace->add_option("PROGRAM", options.target, "A program's pid or name");
+  grammar.strace->add_flag("--threads", options.strace.threads, "A table per thread, ended ones included");
+  grammar.strace->add_flag("--compat", options.strace.compat, "Only the columns of strace -c");
+  grammar.strace->add_option("--sort", options.strace.sort, "time, calls, errors, max or miss")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, StraceSort>{{"time", StraceSort::kTime}, {"calls", StraceSort::kCalls}, {"errors", StraceSort::kErrors},
+                                                                             {"max", StraceSort::kMax}, {"miss", StraceSort::kMiss}})
+                      .description(""))
+      ->type_name("COLUMN");
+  grammar.strace->add_option("--watch", raw.watch, "Again and again, every 1s or TIME (write --watch=TIME)")->expected(0, 1)->default_str("1s")->type_name("TIME");
+  grammar.strace->add_option("--for", raw.wait, "If nobody counted it yet: show what it does in that time")->capture_default_str()->type_name("TIME");
   grammar.topology = app.add_subcommand("topology", "Work on a topology file");
   grammar.topology->require_subcommand(1);
   grammar.topology_check = grammar.topology->add_subcommand("check", "Show every fault of FILE, change nothing");
@@ -79,8 +96,13 @@ void Describe(Raw& raw, Grammar& grammar) {
       "signal, 127 not found, 126 not executable, 125 if Ashlar failed.");
   grammar.ps->footer("Examples:\n  ashlar ps\n  ashlar ps -a --json\nLIMIT bounds RESIDENT + STAGED on the pnode; REMOTE lies on memory nodes.");
   grammar.stats->footer("Examples:\n  ashlar stats\n  ashlar stats m1\n  ashlar stats word_count --all\n  ashlar stats 4711 --json");
+  grammar.strace->footer(
+      "Examples:\n  ashlar strace -- sort big.txt\n  ashlar strace word_count --threads\n  ashlar strace 4711 --watch=2s --sort calls\n"
+      "Counts are exact, in every thread and child, from when counting began: with `ashlar run --strace` at the start, else now.\n"
+      "% time is wall time inside calls. p50 and p99 come from a histogram: off by up to a factor of 2. restart: interrupted, to\n"
+      "be restarted by the kernel (strace -c calls these errors). miss %: the part of the time that was waiting for remote memory.");
   grammar.topology_check->footer("Example:\n  ashlar topology check /etc/ashlar/topology.yaml\nExit code 78 if there is a fault.");
-  for (CLI::App* verb : {grammar.run, grammar.status, grammar.ps, grammar.stats, grammar.topology, grammar.topology_check, grammar.version}) {
+  for (CLI::App* verb : {grammar.run, grammar.status, grammar.ps, grammar.stats, grammar.strace, grammar.topology, grammar.topology_check, grammar.version}) {
     verb->fallthrough();  // --json and the like may stand behind the verb, too
   }
 }
@@ -89,6 +111,7 @@ Verb VerbOf(const Grammar& grammar) {
   if (grammar.status->parsed()) return Verb::kStatus;
   if (grammar.ps->parsed()) return Verb::kPs;
   if (grammar.stats->parsed()) return Verb::kStats;
+  if (grammar.strace->parsed()) return Verb::kStrace;
   if (grammar.topology_check->parsed()) return Verb::kTopologyCheck;
   if (grammar.version->parsed()) return Verb::kVersion;
   if (grammar.run->parsed()) return Verb::kRun;
@@ -137,6 +160,30 @@ std::optional<Outcome> FinishRun(const Raw& raw, std::vector<std::string> comman
   return std::nullopt;
 }
 
+std::optional<Outcome> ParseTime(const std::string& text, std::string_view flag, absl::Duration least, absl::Duration* into) {
+  const absl::StatusOr<absl::Duration> time = config::ParseDuration(text);
+  const absl::string_view name(flag.data(), flag.size());
+  if (!time.ok()) return UsageError(absl::StrCat(name, ": ", time.status().message()));
+  if (*time < least || *time > absl::Hours(1)) return UsageError(absl::StrCat(name, ": must be between ", absl::FormatDuration(least), " and 1h"));
+  *into = *time;
+  return std::nullopt;
+}
+
+// `strace -- PROGRAM` is `run --strace -- PROGRAM`.
+std::optional<Outcome> FinishStrace(const Raw& raw, bool watches, std::vector<std::string> command, Options* options) {
+  if (watches) {
+    if (std::optional<Outcome> bad = ParseTime(raw.watch.empty() ? "1s" : raw.watch, "strace: --watch", absl::Milliseconds(100), &options->strace.watch)) return bad;
+    if (options->strace.threads) return UsageError("strace: --watch shows totals; leave out --threads");
+  }
+  if (std::optional<Outcome> bad = ParseTime(raw.wait, "strace: --for", absl::Milliseconds(1), &options->strace.wait)) return bad;
+  if (command.empty() && options->target.empty()) return UsageError("strace: no program; write `ashlar strace PID|NAME` or `ashlar strace -- PROGRAM ARGS`");
+  if (command.empty()) return std::nullopt;
+  if (!options->target.empty() || watches || options->strace.threads) return UsageError("strace: with a program behind -- only --sort and --compat make sense");
+  options->verb = Verb::kRun;
+  options->run.strace = true;
+  return FinishRun(raw, std::move(command), options);
+}
+
 std::optional<Outcome> FinishTimeout(const Raw& raw, Options* options) {
   const absl::StatusOr<absl::Duration> timeout = config::ParseDuration(raw.timeout);
   if (!timeout.ok()) return UsageError(absl::StrCat("--timeout: ", timeout.status().message()));
@@ -159,7 +206,8 @@ std::optional<Outcome> Parse(const std::vector<std::string>& arguments, Grammar&
   std::vector<std::string> command;
   if (dashes != arguments.end()) command.assign(dashes + 1, arguments.end());
   if (raw.options.verb == Verb::kRun) return FinishRun(raw, std::move(command), &raw.options);
-  if (!command.empty()) return UsageError("only `run` takes words behind --");
+  if (raw.options.verb == Verb::kStrace) return FinishStrace(raw, grammar.strace->count("--watch") != 0, std::move(command), &raw.options);
+  if (!command.empty()) return UsageError("only `run` and `strace` take words behind --");
   return std::nullopt;
 }
 
@@ -171,7 +219,7 @@ ParsedOptions ParseOptions(const std::vector<std::string>& arguments, bool termi
   Describe(raw, grammar);
   ParsedOptions parsed;
   parsed.outcome = Parse(arguments, grammar, raw);
-  if (parsed.outcome && parsed.outcome->exit_code != 0 && grammar.run->parsed()) parsed.outcome->exit_code = kExitRunFailed;
+  if (parsed.outcome && parsed.outcome->exit_code != 0 && (grammar.run->parsed() || raw.options.verb == Verb::kRun)) parsed.outcome->exit_code = kExitRunFailed;
   parsed.options = raw.options;
   const char* no_color = std::getenv("NO_COLOR");
   parsed.options.common.style.color = terminal && (no_color == nullptr || *no_color == '\0');

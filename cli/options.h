@@ -31,17 +31,28 @@ struct CommonOptions {
   Style style;
 };
 
-enum class Verb { kNone, kStatus, kPs, kStats, kTopologyCheck, kVersion, kRun };
+enum class Verb { kNone, kStatus, kPs, kStats, kStrace, kTopologyCheck, kVersion, kRun };
+
+enum class StraceSort { kTime, kCalls, kErrors, kMax, kMiss };
+struct StraceOptions {
+  StraceSort sort = StraceSort::kTime;
+  bool threads = false;
+  bool compat = false;    // only strace's own columns
+  absl::Duration watch;   // between two reports; zero: one report
+  absl::Duration wait = absl::Seconds(1);  // counted for so long first, if nobody counted yet
+};
 
 struct Options {
   Verb verb = Verb::kNone;
   CommonOptions common;
-  std::string target;  // status: a node; stats: a node, a pid or a program's name; topology check: a file
+  std::string target;  // status: a node; stats: a node, a pid or a program's name; strace: a program; topology check: a file
   bool all = false;    // ps: also the ended ones; stats: also what is 0
+  StraceOptions strace;  // of `strace`, and of the summary of `run --strace`
   struct {
     std::string on;                // a pnode of this host; empty: the only one
     std::uint64_t cache_bytes = 0;  // 0: the pnode chooses
     std::string name;
+    bool strace = false;            // count its system calls, say them at the end
     std::vector<std::string> command;  // at least the program
   } run;
 };

@@ -12,12 +12,12 @@ namespace ashlar::cli {
 namespace {
 
 RunPlace Failed(std::string words) {
-  return {.socket_path = "", .failure = Outcome{.exit_code = kExitRunFailed, .out = "", .err = std::move(words)}};
+  return {.socket_path = "", .control_address = "", .failure = Outcome{.exit_code = kExitRunFailed, .out = "", .err = std::move(words)}};
 }
 
 RunPlace At(const config::Node& pnode) {
   absl::StatusOr<std::string> socket = service::FindRunSocket(pnode.id);
-  if (socket.ok()) return {.socket_path = *std::move(socket), .failure = std::nullopt};
+  if (socket.ok()) return {.socket_path = *std::move(socket), .control_address = pnode.control.ToString(), .failure = std::nullopt};
   return Failed(absl::StrCat("ashlar: run: ", socket.status().message(), "\n     fix: ", StartFix(pnode), "\n"));
 }
 

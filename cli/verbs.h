@@ -6,12 +6,14 @@
 #include <string>
 
 #include "cli/options.h"
+#include "common/base/ids.h"
 
 namespace ashlar::cli {
 
 Outcome RunStatus(const Options& options);
 Outcome RunPs(const Options& options);
 Outcome RunStats(const Options& options);
+Outcome RunStrace(const Options& options);
 Outcome RunTopologyCheck(const Options& options);
 Outcome RunVersion(const Options& options);
 
@@ -21,8 +23,12 @@ Outcome RunRun(const Options& options);
 // Where the pnode listens on which `run` starts its program: that of --on, or the only one of this host.
 struct RunPlace {
   std::string socket_path;
+  std::string control_address;
   std::optional<Outcome> failure;
 };
 RunPlace FindRunPlace(const Options& options);
+
+// What `run --strace` says at the end, for stderr.
+Outcome StraceSummary(const Options& options, const std::string& control_address, SpaceId program);
 
 }  // namespace ashlar::cli

@@ -6,9 +6,11 @@
 #include "common/control/channel.h"
 #include "common/control/conversion.h"
 #include "common/control/grpc_status.h"
+#include "common/control/syscall_conversion.h"
 #include "proto/ashlar/v1/node.grpc.pb.h"
 #include "proto/ashlar/v1/programs.grpc.pb.h"
 #include "proto/ashlar/v1/stats.grpc.pb.h"
+#include "proto/ashlar/v1/supervisor.grpc.pb.h"
 
 namespace ashlar::control {
 namespace {
@@ -20,7 +22,8 @@ class GrpcControlClient final : public ControlClient {
         channel_(OpenChannel(address_)),
         node_(v1::Node::NewStub(channel_)),
         stats_(v1::Stats::NewStub(channel_)),
-        programs_(v1::Programs::NewStub(channel_)) {}
+        programs_(v1::Programs::NewStub(channel_)),
+        supervisor_(v1::Supervisor::NewStub(channel_)) {}
 
   absl::StatusOr<NodeIdentity> Describe(absl::Duration timeout) override {
     v1::DescribeResponse response;
@@ -61,6 +64,71 @@ class GrpcControlClient final : public ControlClient {
     return programs;
   }
 
+  absl::StatusOr<bool> StartTrace(SpaceId program, absl::Duration lease, absl::Duration timeout) override {
+    v1::StartTraceRequest request;
+    request.set_program_id(program.value());
+    if (lease != absl::InfiniteDuration()) request.set_lease_ns(static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(lease)));
+    v1::StartTraceResponse response;
+    ASHLAR_RETURN_IF_ERROR(Call(*supervisor_, &v1::Supervisor::Stub::StartTrace, request, timeout, &response));
+    return response.already_traced();
+  }
+
+  absl::Status StopTrace(SpaceId program, absl::Duration timeout) override {
+    v1::StopTraceRequest request;
+    request.set_program_id(program.value());
+    v1::StopTraceResponse response;
+    return Call(*supervisor_, &v1::Supervisor::Stub::StopTrace, request, timeout, &response);
+  }
+
+  absl::StatusOr<SyscallReport> GetSyscalls(SpaceId program, absl::Duration timeout) override {
+    v1::GetSyscallsRequest request;
+    request.set_program_id(program.value());
+    v1::SyscallReport response;
+    ASHLAR_RETURN_IF_ERROR(Call(*supervisor_, &v1::Supervisor::Stub::GetSyscalls, request, timeout, &response));
+    return Checked(FromProto(response));
+  }
+
+  absl::Status WatchSyscalls(SpaceId program, absl::Duration interval, const std::function<bool(const SyscallReport&)>& show) override {
+    v1::WatchSyscallsRequest request;
+    request.set_program_id(program.value());
+    request.set_interval_ns(static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(interval)));
+    grpc::ClientContext context;  // lasts until somebody ends it: keep-alive notices a node that is gone
+    const auto reader = supervisor_->WatchSyscalls(&context, request);
+    absl::Status status;
+    bool left = false;
+    for (v1::SyscallReport message; reader->Read(&message);) {
+      absl::StatusOr<SyscallReport> report = Checked(FromProto(message));
+      status = report.status();
+      left = !report.ok() || !show(*report);
+      if (left) context.TryCancel();
+      if (left) break;
+    }
+    const grpc::Status ended = reader->Finish();
+    return left ? status : FromGrpc(ended, address_);
+  }
+
+  absl::StatusOr<ThreadReport> ListThreads(SpaceId program, absl::Duration timeout) override {
+    v1::ListThreadsRequest request;
+    request.set_program_id(program.value());
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    const auto reader = supervisor_->ListThreads(&context, request);
+    ThreadReport report;
+    absl::Status status;
+    for (v1::ThreadList message; reader->Read(&message);) {
+      report.ended_without_a_row = message.ended_without_a_row();
+      for (const v1::ThreadStats& thread : message.threads()) {
+        absl::StatusOr<ThreadStats> added = Checked(FromProto(thread));
+        if (added.ok()) report.threads.push_back(*std::move(added));
+        else status = added.status();
+      }
+    }
+    const absl::Status ended = FromGrpc(reader->Finish(), address_);
+    if (!ended.ok()) return ended;
+    if (!status.ok()) return status;
+    return report;
+  }
+
   absl::StatusOr<fit::LinkGrant> OpenLink(const LinkRequest& link, absl::Duration timeout) override {
     v1::OpenLinkRequest request;
     ToProto(link, &request);
@@ -89,6 +157,7 @@ class GrpcControlClient final : public ControlClient {
   std::unique_ptr<v1::Node::Stub> node_;
   std::unique_ptr<v1::Stats::Stub> stats_;
   std::unique_ptr<v1::Programs::Stub> programs_;
+  std::unique_ptr<v1::Supervisor::Stub> supervisor_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 // Threads: thread-safe.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "absl/time/time.h"
 #include "common/control/link_request.h"
 #include "common/control/node_types.h"
+#include "common/control/syscall_types.h"
 
 namespace ashlar::control {
 
@@ -26,6 +28,13 @@ class ControlClient {
   virtual absl::StatusOr<NodeStatus> GetStatus(absl::Duration timeout) = 0;
   virtual absl::StatusOr<NodeStats> GetStats(SpaceId program, absl::Duration timeout) = 0;  // SpaceId(0): everything
   virtual absl::StatusOr<std::vector<ProgramInfo>> ListPrograms(bool include_ended, absl::Duration timeout) = 0;
+  // Whether it was traced already. The lease is how long the trace lasts after the last question; infinite: until the program ends.
+  virtual absl::StatusOr<bool> StartTrace(SpaceId program, absl::Duration lease, absl::Duration timeout) = 0;
+  virtual absl::Status StopTrace(SpaceId program, absl::Duration timeout) = 0;
+  virtual absl::StatusOr<SyscallReport> GetSyscalls(SpaceId program, absl::Duration timeout) = 0;
+  // Calls `show` with each report until it returns false, the program has ended (the last one is final), or the node is gone.
+  virtual absl::Status WatchSyscalls(SpaceId program, absl::Duration interval, const std::function<bool(const SyscallReport&)>& show) = 0;
+  virtual absl::StatusOr<ThreadReport> ListThreads(SpaceId program, absl::Duration timeout) = 0;
   virtual absl::StatusOr<fit::LinkGrant> OpenLink(const LinkRequest& request, absl::Duration timeout) = 0;
 };
 

@@ -25,6 +25,7 @@
 #include "common/control/node_service.h"
 #include "common/control/programs_service.h"
 #include "common/control/stats_service.h"
+#include "common/control/supervisor_service.h"
 
 namespace ashlar::control {
 namespace {
@@ -84,7 +85,7 @@ void EnableStandardServicesOnce() {
 
 class GrpcControlServer final : public ControlServer {
  public:
-  GrpcControlServer(const ControlServerOptions& options, ControlSources sources) : node_(state_), stats_(state_), programs_(state_) {
+  GrpcControlServer(const ControlServerOptions& options, ControlSources sources) : node_(state_), stats_(state_), programs_(state_), supervisor_(state_) {
     state_.identity = options.identity;
     state_.topology = options.topology;
     state_.sources = std::move(sources);
@@ -115,6 +116,7 @@ class GrpcControlServer final : public ControlServer {
     builder.RegisterService(&node_);
     builder.RegisterService(&stats_);
     if (state_.sources.programs) builder.RegisterService(&programs_);
+    if (state_.sources.supervisor) builder.RegisterService(&supervisor_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port == 0) return WhyNotListening(address);
     config::Address bound = address;
@@ -133,6 +135,7 @@ class GrpcControlServer final : public ControlServer {
       service.SetServingStatus(name, health == Health::kReady);
     }
     if (state_.sources.programs) service.SetServingStatus(v1::Programs::service_full_name(), health == Health::kReady);
+    if (state_.sources.supervisor) service.SetServingStatus(v1::Supervisor::service_full_name(), health == Health::kReady);
   }
 
   void Stop(absl::Duration grace) override {
@@ -147,6 +150,7 @@ class GrpcControlServer final : public ControlServer {
   NodeService node_;
   StatsService stats_;
   ProgramsService programs_;
+  SupervisorService supervisor_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };

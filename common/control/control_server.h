@@ -1,4 +1,4 @@
-// The control path's serving side of one daemon: Node, Stats and (pnode) Programs, plus grpc.health.v1 and reflection.
+// The control path's serving side of one daemon: Node, Stats and (pnode) Programs and Supervisor, plus grpc.health.v1 and reflection.
 //
 // Threads: the class is thread-safe. gRPC calls the sources on threads of its own, several at once, never on a thread of
 // the data path: each source reads counters or takes a short lock, and answers within milliseconds.
@@ -6,15 +6,26 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/control/node_types.h"
+#include "common/control/syscall_types.h"
 #include "common/fit/server.h"
 
 namespace ashlar::control {
+
+// NotFound: no such program, or not traced.
+struct SupervisorSources {
+  // False: the trace began just now.
+  std::function<absl::StatusOr<bool>(SpaceId program, absl::Duration lease)> start_trace;
+  std::function<absl::Status(SpaceId program)> stop_trace;
+  std::function<absl::StatusOr<SyscallReport>(SpaceId program)> syscalls;
+  std::function<absl::StatusOr<ThreadReport>(SpaceId program)> threads;
+};
 
 // Where the answers come from: filled by the daemon's main. Everything must outlive the server.
 struct ControlSources {
@@ -25,6 +36,7 @@ struct ControlSources {
   // pnode only: without it there is no Programs service.
   std::function<std::vector<ProgramInfo>(bool include_ended)> programs;
   std::function<std::vector<ProgramStats>()> program_stats;  // pnode only, of those that run
+  std::optional<SupervisorSources> supervisor;               // pnode only
   // mnode and snode: fit::Server::IssueLink. The request was checked against the topology.
   std::function<absl::StatusOr<fit::LinkGrant>(const fit::Client&)> issue_link;
 };

@@ -85,6 +85,7 @@ absl::Status ProcessorNode::BuildPaging(service::DaemonContext& context) {
   options.give_up = defaults.timeouts.give_up;
   options.on_trouble = defaults.on_give_up == config::OnGiveUp::kKill ? SpaceConfig::OnTrouble::kKill : SpaceConfig::OnTrouble::kHold;
   options.ack_level = defaults.ReachedLevel() == config::AckLevel::kDisk ? AckLevel::kDisk : AckLevel::kHome;
+  supervisor_ = std::make_unique<Supervisor>();
   programs_ = std::make_unique<ProgramRegistry>(options, [this] { return space_ids_->Take(); });
   LockMemory();
   watchdog_ = std::make_unique<service::Watchdog>();
@@ -93,7 +94,7 @@ absl::Status ProcessorNode::BuildPaging(service::DaemonContext& context) {
   ASHLAR_ASSIGN_OR_RETURN(const std::string socket, service::RunSocketPath(context.node.id));
   ASHLAR_RETURN_IF_ERROR(MakeSocketDirectory(socket));
   ASHLAR_ASSIGN_OR_RETURN(handoff_, HandoffServer::Start({.socket_path = socket}, programs_.get()));
-  programs_->Connect(*paging_, *guard_, *handoff_);
+  programs_->Connect(*paging_, *guard_, *handoff_, *supervisor_);
   return absl::OkStatus();
 }
 
@@ -102,9 +103,13 @@ absl::Status ProcessorNode::BuildControlPath(service::DaemonContext& context) {
   sources.status = [this] { return Status(); };
   sources.node_stats = {[this](StatList& stats) { paging_->CollectStats(stats); }, [this](StatList& stats) { store_->CollectStats(stats); },
                         [this](StatList& stats) { shard_->CollectStats(stats); }, [this](StatList& stats) { guard_->AddStats(&stats); },
-                        [this](StatList& stats) { handoff_->AddStats(&stats); }};
+                        [this](StatList& stats) { handoff_->AddStats(&stats); }, [this](StatList& stats) { supervisor_->AddStats(&stats); }};
   sources.programs = [this](bool include_ended) { return programs_->List(include_ended); };
   sources.program_stats = [this] { return programs_->Stats(); };
+  sources.supervisor = {.start_trace = [this](SpaceId program, absl::Duration lease) { return programs_->StartTrace(program, lease); },
+                        .stop_trace = [this](SpaceId program) { return supervisor_->Stop(program); },
+                        .syscalls = [this](SpaceId program) { return supervisor_->Report(program); },
+                        .threads = [this](SpaceId program) { return supervisor_->Threads(program); }};
   ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::StartFor(context.topology, context.node, context.incarnation, std::move(sources)));
   return absl::OkStatus();
 }

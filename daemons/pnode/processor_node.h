@@ -21,6 +21,7 @@
 #include "daemons/pnode/paging/fault_thread.h"
 #include "daemons/pnode/program_registry.h"
 #include "daemons/pnode/remote_page_store/remote_page_store.h"
+#include "daemons/pnode/supervisor/supervisor.h"
 
 namespace ashlar::pnode {
 
@@ -47,6 +48,7 @@ class ProcessorNode {
   std::unique_ptr<fit::LinkOpener> home_opener_;
   std::unique_ptr<RemotePageStore> store_;
   std::optional<config::SpaceIds> space_ids_;
+  std::unique_ptr<Supervisor> supervisor_;
   std::unique_ptr<ProgramRegistry> programs_;
   std::unique_ptr<service::Watchdog> watchdog_;
   std::unique_ptr<FaultThread> paging_;

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "common/base/check.h"
+#include "common/base/status.h"
 #include "common/config/units.h"
 #include "common/telemetry/log.h"
 #include "daemons/pnode/injection/helper_protocol.h"
@@ -36,13 +38,15 @@ std::uint32_t StagingPagesFor(std::uint64_t limit_bytes) {
 ProgramRegistry::ProgramRegistry(const RegistryOptions& options, absl::AnyInvocable<absl::StatusOr<SpaceId>()> take_space)
     : options_(options), take_space_(std::move(take_space)) {}
 
-void ProgramRegistry::Connect(FaultThread& paging, Guard& guard, HandoffServer& handoff) {
+void ProgramRegistry::Connect(FaultThread& paging, Guard& guard, HandoffServer& handoff, Supervisor& supervisor) {
   paging_ = &paging;
   guard_ = &guard;
   handoff_ = &handoff;
+  supervisor_ = &supervisor;
 }
 
 absl::StatusOr<ProgramGrant> ProgramRegistry::Admit(const ProgramRequest& request) {
+  if (request.strace) ASHLAR_RETURN_IF_ERROR(Annotate(supervisor_->Prepare(), "--strace"));
   std::uint64_t limit = request.limit_bytes / kPageBytes * kPageBytes;
   {
     absl::MutexLock lock(&mutex_);
@@ -71,6 +75,7 @@ absl::StatusOr<ProgramGrant> ProgramRegistry::Admit(const ProgramRequest& reques
   record.info.uid = request.peer.uid;
   record.info.started = absl::Now();
   record.info.limit_bytes = limit;
+  record.strace = request.strace;
   programs_.emplace(*space, std::move(record));
   ProgramGrant grant;
   grant.space = *space;
@@ -87,11 +92,14 @@ absl::Status ProgramRegistry::Attach(AttachedProgram program) {
   config.give_up = options_.give_up;
   config.on_trouble = options_.on_trouble;
   config.ack_level = options_.ack_level;
+  std::optional<TraceTarget> traced;
   {
     absl::MutexLock lock(&mutex_);
     Record* record = FindLocked(program.space);
     ASHLAR_CHECK(record != nullptr, "attached without a grant space={}", program.space.value());
     record->info.pid = program.injection.pid;
+    record->helper_tids = {program.injection.move_tid, program.injection.unshare_tid};
+    if (record->strace) traced = {.program = program.space, .name = record->info.name, .pid = record->info.pid, .helper_tids = record->helper_tids};
     config.limit_bytes = record->info.limit_bytes;
   }
   AttachedMemory memory{.uffd = std::move(program.injection.uffd),
@@ -119,7 +127,25 @@ absl::Status ProgramRegistry::Attach(AttachedProgram program) {
     absl::MutexLock lock(&mutex_);
     if (Record* record = FindLocked(program.space)) record->attached = true;
   }
-  return guard_->Add(program.space, std::move(program.exit_listener));
+  ASHLAR_RETURN_IF_ERROR(guard_->Add(program.space, std::move(program.exit_listener)));
+  // It stands at its first instruction: what it calls is counted from there on.
+  return traced ? supervisor_->Trace(*traced).status() : absl::OkStatus();
+}
+
+absl::StatusOr<bool> ProgramRegistry::StartTrace(SpaceId space, absl::Duration lease) {
+  TraceTarget target{.program = space, .late = true, .lease = lease};
+  {
+    absl::MutexLock lock(&mutex_);
+    const Record* record = FindLocked(space);
+    if (record == nullptr || record->gone || record->info.pid == 0) {
+      return absl::NotFoundError(absl::StrCat("no program ", absl::Hex(space.value()), " runs here"));
+    }
+    target.name = record->info.name;
+    target.pid = record->info.pid;
+    target.helper_tids = record->helper_tids;
+  }
+  for (const control::ChildProcess& child : ChildrenOf(space)) target.child_pids.push_back(child.pid);
+  return supervisor_->Trace(target);
 }
 
 void ProgramRegistry::OnGone(SpaceId space, GoneReason reason, int wait_status) {

@@ -26,6 +26,7 @@
 #include "daemons/pnode/injection/handoff_server.h"
 #include "daemons/pnode/paging/fault_thread.h"
 #include "daemons/pnode/paging/paging.h"
+#include "daemons/pnode/supervisor/supervisor.h"
 
 namespace ashlar::pnode {
 
@@ -45,8 +46,8 @@ class ProgramRegistry final : public ProgramSink, public PagingEvents {
   // `take_space` makes a SpaceId that was never used (it may wait for the disk); handoff thread only.
   ProgramRegistry(const RegistryOptions& options, absl::AnyInvocable<absl::StatusOr<SpaceId>()> take_space);
 
-  // Before the first program; all three must outlive the programs.
-  void Connect(FaultThread& paging, Guard& guard, HandoffServer& handoff);
+  // Before the first program; all must outlive the programs.
+  void Connect(FaultThread& paging, Guard& guard, HandoffServer& handoff, Supervisor& supervisor);
 
   // Guard's hook: pins what the kernel will write at the thread's end, then lets it go.
   void OnThreadExit(ExitTicket ticket);
@@ -60,6 +61,9 @@ class ProgramRegistry final : public ProgramSink, public PagingEvents {
   void OnHolding(SpaceId space, bool holding, std::string_view reason) override;
   void OnEnded(SpaceId space) override;
 
+  // Counts the system calls of a program that runs. Returns whether it was traced already.
+  absl::StatusOr<bool> StartTrace(SpaceId space, absl::Duration lease);
+
   std::vector<control::ProgramInfo> List(bool include_ended) const;  // oldest first
   std::vector<control::ProgramStats> Stats() const;                  // of those that run
   std::vector<control::Problem> Problems() const;                    // programs that wait for their memory
@@ -68,6 +72,8 @@ class ProgramRegistry final : public ProgramSink, public PagingEvents {
  private:
   struct Record {
     control::ProgramInfo info;
+    bool strace = false;     // asked for at the launch
+    std::vector<int> helper_tids;  // the threads injection put into it
     std::string holding;     // why it waits; empty = it does not
     bool attached = false;   // paging has it, and will say OnEnded
     bool gone = false;       // its processes
@@ -84,6 +90,7 @@ class ProgramRegistry final : public ProgramSink, public PagingEvents {
   FaultThread* paging_ = nullptr;
   Guard* guard_ = nullptr;
   HandoffServer* handoff_ = nullptr;
+  Supervisor* supervisor_ = nullptr;
 
   mutable absl::Mutex mutex_;
   absl::btree_map<SpaceId, Record> programs_ ABSL_GUARDED_BY(mutex_);

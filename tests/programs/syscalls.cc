@@ -74,8 +74,7 @@ void Migrating() {
 [[noreturn]] void LeaderLeaves(int n) {
   for (std::thread& thread : Threads(n, [] { SleepMs(100); Repeat(SYS_getppid, 700); })) thread.detach();
   Repeat(SYS_getpid, 10);
-  syscall(SYS_exit, 0);
-  abort();
+  pthread_exit(nullptr);
 }
 
 // More distinct numbers than a thread has entries for.

@@ -29,7 +29,7 @@
 namespace ashlar::pnode::handoff {
 
 constexpr std::uint32_t kMagic = 0x48525341;  // "ASRH"
-constexpr std::uint16_t kVersion = 1;
+constexpr std::uint16_t kVersion = 2;
 
 enum class Kind : std::uint16_t {
   kRunRequest = 1,
@@ -60,10 +60,12 @@ struct RunRequest {
   static constexpr Kind kKind = Kind::kRunRequest;
   Header header;
   std::uint64_t limit_bytes;  // wanted for all processes of the program together; 0 = the pnode chooses
+  std::uint32_t strace;       // 0 | 1: count its system calls from its first instruction on
+  std::uint32_t reserved;     // 0
   char name[64];              // the program's, for status
   char arguments[192];        // cut off where it gets too long
 };
-static_assert(sizeof(RunRequest) == 280);
+static_assert(sizeof(RunRequest) == 288);
 
 struct Grant {
   static constexpr Kind kKind = Kind::kGrant;

@@ -209,7 +209,9 @@ absl::Status HandoffServer::Take(Connection& connection, Packet packet) {
 
 absl::Status HandoffServer::OnRunRequest(Connection& connection, std::span<const std::byte> bytes) {
   ASHLAR_ASSIGN_OR_RETURN(const auto request, handoff::Parse<handoff::RunRequest>(bytes));
+  if (request.strace > 1 || request.reserved != 0) return absl::InvalidArgumentError("handoff: a request for what this version does not know");
   ProgramRequest wanted{.limit_bytes = request.limit_bytes,
+                        .strace = request.strace == 1,
                         .name = handoff::GetText(request.name),
                         .arguments = handoff::GetText(request.arguments),
                         .peer = connection.peer};

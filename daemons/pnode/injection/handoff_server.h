@@ -39,6 +39,7 @@ struct Peer {
 
 struct ProgramRequest {
   std::uint64_t limit_bytes = 0;  // 0: no wish
+  bool strace = false;  // count its system calls from the start
   std::string name;
   std::string arguments;
   Peer peer;

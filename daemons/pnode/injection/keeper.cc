@@ -26,7 +26,7 @@ Keeper::Keeper(LaunchedProgram program, UniqueFd report, std::string name, std::
       socket_path_(std::move(socket_path)) {}
 
 void Keeper::Tell(KeeperReport::Kind kind, int value) {
-  const KeeperReport report{kind, value};
+  const KeeperReport report{kind, value, kind == KeeperReport::Kind::kStarted ? program_.space.value() : 0};
   SendPacket(report_.get(), std::as_bytes(std::span(&report, 1)), {}).IgnoreError();
 }
 

@@ -27,6 +27,7 @@ struct KeeperReport {
   };
   Kind kind;
   std::int32_t value;
+  std::uint64_t space = 0;  // of kStarted
 };
 
 // The code a shell would show: the program's own, or 128 + signal.

@@ -176,6 +176,7 @@ absl::StatusOr<Admission> AskForPlace(const RunOptions& options, const std::stri
 
   auto request = handoff::Make<handoff::RunRequest>();
   request.limit_bytes = options.limit_bytes;
+  request.strace = options.strace ? 1 : 0;
   handoff::PutText(request.name, name);
   handoff::PutText(request.arguments, absl::StrJoin(options.argv, " "));
   ASHLAR_RETURN_IF_ERROR(Send(admission.socket.get(), request));
@@ -238,6 +239,7 @@ absl::StatusOr<LaunchedProgram> Launch(const RunOptions& options, const sigset_t
   ASHLAR_RETURN_IF_ERROR(HandOver(admission, injection, listener.get()));
   ASHLAR_RETURN_IF_ERROR(session.Detach());
   LaunchedProgram program{.pid = child.pid(),
+                          .space = SpaceId(admission.grant.space_id),
                           .socket = std::move(admission.socket),
                           .uffd = std::move(injection.uffd),
                           .exit_listener = std::move(listener)};

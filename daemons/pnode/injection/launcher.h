@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/base/ids.h"
 #include "common/base/unique_fd.h"
 
 namespace ashlar::pnode {
@@ -20,6 +21,7 @@ namespace ashlar::pnode {
 struct RunOptions {
   std::string socket_path;        // of the pnode
   std::uint64_t limit_bytes = 0;  // local memory of all its processes together; 0: the pnode chooses
+  bool strace = false;            // count its system calls
   std::string name;               // shown in status; empty: the program's file name
   std::vector<std::string> argv;  // [0] is looked up in PATH as a shell would
 };
@@ -32,6 +34,7 @@ constexpr int kExitNotFound = 127;
 // A program that runs. Every descriptor stays open as long as one process of it lives.
 struct LaunchedProgram {
   pid_t pid = 0;
+  SpaceId space;
   UniqueFd socket;         // to the pnode
   UniqueFd uffd;           // the second holder's: without one the program would read zeros
   UniqueFd exit_listener;  // without one its threads could not end

@@ -52,7 +52,7 @@ void LetGoOfDescriptors(std::span<const int> kept) {
   absl::StatusOr<LaunchedProgram> program = Launch(options, signal_mask, &exit_code);
   if (!program.ok()) {
     Say(absl::StrCat("run: ", std::string(program.status().message())));
-    const KeeperReport ended{KeeperReport::Kind::kEnded, exit_code};
+    const KeeperReport ended{KeeperReport::Kind::kEnded, exit_code, 0};
     SendPacket(report.get(), std::as_bytes(std::span(&ended, 1)), {}).IgnoreError();
     ::_exit(0);
   }
@@ -68,14 +68,14 @@ class Front {
   Front(pid_t keeper, UniqueFd report, UniqueFd signals)
       : keeper_(keeper), report_(std::move(report)), signals_(std::move(signals)) {}
 
-  int Run() {
+  RunEnd Run() {
     while (!exit_code_.has_value()) {
       pollfd polled[2] = {{report_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
-      if (::poll(polled, 2, -1) < 0 && errno != EINTR) return kExitAshlarFailed;
+      if (::poll(polled, 2, -1) < 0 && errno != EINTR) return {kExitAshlarFailed, space_};
       if (polled[0].revents != 0) ReadReports();
       if (polled[1].revents != 0) ReadSignals();
     }
-    return *exit_code_;
+    return {*exit_code_, space_};
   }
 
  private:
@@ -93,6 +93,7 @@ class Front {
       switch (report.kind) {
         case KeeperReport::Kind::kStarted:
           program_ = report.value;
+          space_ = SpaceId(report.space);
           break;
         case KeeperReport::Kind::kStopped:
           stopped_by = report.value;
@@ -146,6 +147,7 @@ class Front {
 
   const pid_t keeper_;
   pid_t program_ = 0;
+  SpaceId space_;
   UniqueFd report_;
   UniqueFd signals_;
   std::optional<int> exit_code_;
@@ -153,15 +155,15 @@ class Front {
 
 }  // namespace
 
-int RunProgram(const RunOptions& options) {
+RunEnd RunProgram(const RunOptions& options) {
   if (options.argv.empty()) {
     Say("run: no program given; usage: ashlar run [options] -- PROGRAM ARGS…");
-    return kExitAshlarFailed;
+    return {.exit_code = kExitAshlarFailed, .space = {}};
   }
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     Say(absl::StrCat("run: socketpair: ", std::strerror(errno)));
-    return kExitAshlarFailed;
+    return {.exit_code = kExitAshlarFailed, .space = {}};
   }
   UniqueFd ours(ends[0]);
   UniqueFd keepers(ends[1]);
@@ -174,7 +176,7 @@ int RunProgram(const RunOptions& options) {
   const pid_t keeper = ::fork();
   if (keeper < 0 || !signals.valid()) {
     Say(absl::StrCat("run: fork: ", std::strerror(errno)));
-    return kExitAshlarFailed;
+    return {.exit_code = kExitAshlarFailed, .space = {}};
   }
   if (keeper == 0) {
     ours.Reset();

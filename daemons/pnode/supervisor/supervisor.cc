@@ -52,7 +52,7 @@ absl::Status Supervisor::PrepareLocked() {
   return absl::OkStatus();
 }
 
-absl::Status Supervisor::Trace(const TraceTarget& target) {
+absl::StatusOr<bool> Supervisor::Trace(const TraceTarget& target) {
   absl::Status status;
   {
     absl::MutexLock lock(&mutex_);
@@ -64,7 +64,7 @@ absl::Status Supervisor::Trace(const TraceTarget& target) {
         else lease->second.length = std::max(lease->second.length, target.lease);
       }
       RenewLocked(target.program, now_ns);
-      return absl::OkStatus();
+      return true;
     }
     ASHLAR_RETURN_IF_ERROR(tracer_->Attach());
     idle_since_ns_ = 0;
@@ -76,6 +76,10 @@ absl::Status Supervisor::Trace(const TraceTarget& target) {
         const bool helper = std::find(target.helper_tids.begin(), target.helper_tids.end(), static_cast<int>(info.tid)) != target.helper_tids.end();
         if (helper) info.flags |= kSlotHelper;
       });
+      for (const int pid : target.child_pids) {
+        const absl::Status child = tracer_->AddProcess(pid, target.program, target.late).status();
+        if (!child.ok() && !absl::IsNotFound(child)) log::Warn("supervisor: a child is not traced pid={} why=\"{}\"", pid, child);
+      }
       if (!Endless(target.lease)) leases_[target.program] = {target.lease, now_ns + Ns(target.lease)};
     } else {
       status = process.status();
@@ -83,7 +87,8 @@ absl::Status Supervisor::Trace(const TraceTarget& target) {
     }
   }
   Wake();  // from now on it ticks
-  return status;
+  if (!status.ok()) return status;
+  return false;
 }
 
 absl::Status Supervisor::Stop(SpaceId program) {

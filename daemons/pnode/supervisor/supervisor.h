@@ -31,6 +31,7 @@ struct TraceTarget {
   SpaceId program;
   std::string name;
   int pid = 0;
+  std::vector<int> child_pids;   // processes it has made already
   std::vector<int> helper_tids;  // threads of it that are Ashlar's
   bool late = false;             // it has run already
   absl::Duration lease = absl::InfiniteDuration();  // ends unless somebody asks again in time
@@ -50,7 +51,8 @@ class Supervisor {
 
   // Counts from here on, in all threads of the process and in everything they fork. Traced already: OK, and the longer lease
   // counts.
-  absl::Status Trace(const TraceTarget& target);
+  // Returns whether it was.
+  absl::StatusOr<bool> Trace(const TraceTarget& target);
   // What was counted stays to be asked for. NotFound: not traced.
   absl::Status Stop(SpaceId program);
 

@@ -35,8 +35,8 @@ class Chains : public testing::Test {
     if (supervisor_ == nullptr) Start();
     if (IsSkipped()) return {};
     TracedProgram program(words);
-    const absl::Status traced = supervisor_->Trace({.program = kProgram, .name = words[1], .pid = program.pid()});
-    EXPECT_TRUE(traced.ok()) << traced;
+    const auto traced = supervisor_->Trace({.program = kProgram, .name = words[1], .pid = program.pid()});
+    EXPECT_TRUE(traced.ok()) << traced.status();
     program.LetGo();
     program.Wait();
     return Final();

@@ -9,5 +9,5 @@ int main(int argc, char** argv) {
   options.socket_path = argv[1];
   options.limit_bytes = std::strtoull(argv[2], nullptr, 10);
   options.argv.assign(argv + 3, argv + argc);
-  return ashlar::pnode::RunProgram(options);
+  return ashlar::pnode::RunProgram(options).exit_code;
 }

@@ -24,7 +24,7 @@ TEST(HandoffMessage, GrantHasItsGoldenBytes) {
   grant.victim_slots = 1966;
   grant.give_up_ms = 60'000;
   grant.has_device = 1;
-  const unsigned char golden[] = {'A',  'S',  'R',  'H',  1,    0,    2,    0,    48,   0,    0,    0,
+  const unsigned char golden[] = {'A',  'S',  'R',  'H',  2,    0,    2,    0,    48,   0,    0,    0,
                                   0,    0,    0,    0,    0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01,
                                   0,    0,    0,    4,    0,    0,    0,    0,    0,    1,    0,    0,
                                   0xae, 0x07, 0,    0,    0x60, 0xea, 0,    0,    1,    0,    0,    0};
