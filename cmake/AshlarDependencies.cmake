@@ -15,6 +15,12 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(systemd REQUIRED IMPORTED_TARGET libsystemd)
 pkg_check_modules(bpf REQUIRED IMPORTED_TARGET libbpf)
 
+# RDMA. Without it everything else builds, and `kind: verbs` is refused at start.
+pkg_check_modules(verbs IMPORTED_TARGET libibverbs librdmacm)
+if(NOT verbs_FOUND)
+  message(STATUS "libibverbs or librdmacm not found: no verbs fabric")
+endif()
+
 find_program(CCACHE ccache)
 if(CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})

@@ -41,7 +41,7 @@ function(ashlar_daemon name)
 endfunction()
 
 # What `./dev` builds: nothing of these is in `all`, so that each preset builds only what it runs.
-foreach(group unit_tests integration_tests benches programs fuzz_targets)
+foreach(group unit_tests integration_tests vm_tests benches programs fuzz_targets)
   add_custom_target(${group})
 endforeach()
 

@@ -12,6 +12,7 @@ namespace ashlar::fabric::testing {
 namespace {
 
 constexpr std::uint32_t kMaxMessage = 1u << 20;
+constexpr std::string_view kBoundsNotChecked = "soft RoCE checks a window's key, queue pair and access, but not its bounds";
 
 std::size_t CountOk(const std::vector<Completion>& completions) {
   return static_cast<std::size_t>(std::ranges::count_if(completions, Ok));
@@ -124,9 +125,11 @@ TEST_P(Conformance, O1ImmediateShowsEveryEarlierWrite) {
   const RemoteWindow window = *server_->endpoint->Grant(server_->slice(0, 1u << 20), Access::kRemoteWrite);
   std::mt19937 random(1);
   std::uint32_t sent = 0, seen = 0;
-  const std::uint32_t rounds = 20'000;
-  const std::uint32_t in_flight = 16;
-  for (std::uint32_t i = 0; i < in_flight; ++i) ASSERT_TRUE(PostReceive(*server_, i, 2u << 20, 64).ok());
+  const std::uint32_t rounds = backend_.emulated ? 2'000 : 20'000;
+  constexpr std::uint32_t in_flight = 16;
+  // A buffer each: where the device has no immediate, it travels in there.
+  const auto cell = [](std::uint32_t n) { return (2u << 20) + (n % in_flight) * 64; };
+  for (std::uint32_t i = 0; i < in_flight; ++i) ASSERT_TRUE(PostReceive(*server_, i, cell(i), 64).ok());
   std::size_t read = 0;
   ASSERT_TRUE(Step([&] {
     while (sent < rounds && sent - seen < in_flight) {  // slot n % in_flight: a WRITE of its body, then one with its number
@@ -151,7 +154,7 @@ TEST_P(Conformance, O1ImmediateShowsEveryEarlierWrite) {
       EXPECT_TRUE(std::all_of(body, body + size, [n](std::byte b) { return b == static_cast<std::byte>(n & 0xFF); })) << n;
       EXPECT_EQ(body[4096], static_cast<std::byte>(n & 0xFF));
       ++seen;
-      EXPECT_TRUE(PostReceive(*server_, n, 2u << 20, 64).ok());
+      EXPECT_TRUE(PostReceive(*server_, n, cell(n), 64).ok());
       if (::testing::Test::HasFailure()) return true;
     }
     return seen == rounds;
@@ -298,6 +301,7 @@ class ConformanceE1 : public Conformance {
 };
 
 TEST_P(ConformanceE1, BeyondTheEndByOne) {
+  if (!backend_.checks_bounds) GTEST_SKIP() << kBoundsNotChecked;
   ASSERT_TRUE(Join());
   RemoteWindow window = *server_->endpoint->Grant(server_->slice(0, 4096), Access::kRemoteReadWrite);
   window.bytes = 1u << 20;
@@ -306,6 +310,7 @@ TEST_P(ConformanceE1, BeyondTheEndByOne) {
 }
 
 TEST_P(ConformanceE1, BelowTheBase) {
+  if (!backend_.checks_bounds) GTEST_SKIP() << kBoundsNotChecked;
   ASSERT_TRUE(Join());
   RemoteWindow window = *server_->endpoint->Grant(server_->slice(4096, 4096), Access::kRemoteReadWrite);
   window.base -= 1;
@@ -430,7 +435,11 @@ TEST_P(Conformance, C1PeerFailingMidBatchEndsEveryRequestOnce) {
       EXPECT_EQ(WrIdOf(client_->completions[i]), WrId(i));
       EXPECT_FALSE(failed && Ok(client_->completions[i])) << "a success behind a failure";
       if (!Ok(client_->completions[i])) {
-        EXPECT_EQ(Failure(client_->completions[i]).status, failed ? Status::kFlushed : Status::kRetryExceeded);
+        const Status status = Failure(client_->completions[i]).status;
+        // Soft RoCE may refuse a request by the windows of a queue pair that is going, before it falls silent.
+        EXPECT_TRUE(status == (failed ? Status::kFlushed : Status::kRetryExceeded) ||
+                    (backend_.emulated && !failed && status == Status::kRemoteAccess))
+            << Name(status);
         failed = true;
       }
     }
@@ -495,16 +504,17 @@ TEST_P(Conformance, FullInBothDirectionsDoesNotLock) {
   const RemoteWindow to_server = *server_->endpoint->Grant(server_->slice(0, kMaxMessage), Access::kRemoteReadWrite);
   const RemoteWindow to_client = *client_->endpoint->Grant(client_->slice(0, kMaxMessage), Access::kRemoteReadWrite);
   const Slice from_client = client_->slice(2u << 20, kMaxMessage), from_server = server_->slice(2u << 20, kMaxMessage);
-  for (std::uint64_t i = 0; i < 60; ++i) {
+  const std::uint64_t count = backend_.emulated ? 12 : 60;
+  for (std::uint64_t i = 0; i < count; ++i) {
     const Op op = i % 4 == 3 ? Op::kRead : Op::kWrite;
     const WorkRequest a{.wr_id = WrId(i), .op = op, .signalled = true, .local = {&from_client, 1}, .window = to_server};
     const WorkRequest b{.wr_id = WrId(i), .op = op, .signalled = true, .local = {&from_server, 1}, .window = to_client};
     ASSERT_TRUE(client_->endpoint->Post({&a, 1}).ok());
     ASSERT_TRUE(server_->endpoint->Post({&b, 1}).ok());
   }
-  ASSERT_TRUE(Step([&] { return client_->completions.size() == 60 && server_->completions.size() == 60; }));
-  EXPECT_EQ(CountOk(client_->completions), 60u);
-  EXPECT_EQ(CountOk(server_->completions), 60u);
+  ASSERT_TRUE(Step([&] { return client_->completions.size() == count && server_->completions.size() == count; }));
+  EXPECT_EQ(CountOk(client_->completions), count);
+  EXPECT_EQ(CountOk(server_->completions), count);
 }
 
 // N1: after Arm and one more Poll, whatever arrives makes the event fd readable.

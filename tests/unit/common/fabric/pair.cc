@@ -1,11 +1,24 @@
 #include "tests/unit/common/fabric/pair.h"
 
+#include <cstdlib>
+#include <stdexcept>
+
 #include "common/fabric/shm/device.h"
 #include "common/fabric/tcp/device.h"
+#include "common/fabric/verbs/device.h"
 
 namespace ashlar::fabric::testing {
 
-std::vector<std::string> BackendNames() { return {"memory", "shm", "tcp"}; }
+std::string RdmaAddress() {
+  const char* address = std::getenv("ASHLAR_TEST_RDMA_ADDRESS");
+  return address == nullptr ? "" : address;
+}
+
+std::vector<std::string> BackendNames() {
+  std::vector<std::string> names{"memory", "shm", "tcp"};
+  if (!RdmaAddress().empty()) names.insert(names.end(), {"verbs", "verbs_without_immediate"});
+  return names;
+}
 
 Backend MakeBackend(const std::string& name) {
   Backend backend;
@@ -17,6 +30,14 @@ Backend MakeBackend(const std::string& name) {
     backend.device = OpenHostDevice();
     backend.address = "shm:";
     backend.nobody = "shm:nobody";
+  } else if (name.starts_with("verbs")) {
+    backend.address = RdmaAddress() + ":0";
+    backend.nobody = RdmaAddress() + ":1";
+    auto device = OpenVerbsDevice({.address = backend.address, .native_imm = name == "verbs"});
+    if (!device.ok()) throw std::runtime_error(device.status().ToString());
+    backend.device = *std::move(device);
+    backend.emulated = true;
+    backend.checks_bounds = false;
   } else {
     backend.network = std::make_unique<MemoryNetwork>();
     backend.device = backend.network->OpenDevice();

@@ -24,8 +24,12 @@ struct Backend {
   std::unique_ptr<Device> device;
   std::string address;
   std::string nobody;  // an address where nobody listens
+  bool emulated = false;      // in a guest without hardware support: fewer rounds
+  bool checks_bounds = true;  // the target refuses what lies outside a window; else only the sender does
 };
 Backend MakeBackend(const std::string& name);
+// An address of a soft RoCE or RDMA device, from ASHLAR_TEST_RDMA_ADDRESS; empty: there is none, and verbs is left out.
+std::string RdmaAddress();
 std::vector<std::string> BackendNames();
 
 inline bool Ok(const Completion& completion) { return std::holds_alternative<Succeeded>(completion); }
@@ -111,13 +115,15 @@ class Conformance : public ::testing::TestWithParam<std::string> {
     auto accepted = peer->Accept(*server.domain, *server.queue, options, Pattern(20, 4));
     if (!accepted.ok()) return ADD_FAILURE() << accepted.status(), false;
     server.endpoint = *std::move(accepted);
-    return StepUntil({&client}, [&] { return client.endpoint->state() == EndpointState::kReady; });
+    return StepUntil({&client, &server}, [&] {
+      return client.endpoint->state() == EndpointState::kReady && server.endpoint->state() == EndpointState::kReady;
+    });
   }
   bool Join(const EndpointOptions& options = {}) { return Join(*client_, *server_, options); }
 
   template <typename Condition>
   bool Step(Condition condition) {
-    return StepUntil({client_.get(), server_.get()}, condition);
+    return StepUntil({client_.get(), server_.get()}, condition, backend_.emulated ? 30'000'000'000 : 5'000'000'000);
   }
 
   // Posts one request on the client and waits for its completion.
