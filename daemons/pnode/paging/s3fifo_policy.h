@@ -18,7 +18,7 @@ class S3FifoPolicy : public EvictionPolicy {
   static constexpr std::uint64_t kWindowPages = 16;
   static constexpr std::uint32_t kStreamShare = 32;  // so much of all pages may belong to streams before they pay first:
                                                      // what was fetched for a walk must live until the walk arrives
-  static constexpr std::uint32_t kFreshShare = 10;   // so much may be fresh before they pay for the returned ones
+  static constexpr std::uint32_t kFreshShare = 20;   // so much may be fresh before they pay for the returned ones
   static constexpr std::uint32_t kProbe = 16;
 
   explicit S3FifoPolicy(ResidentSet& pages) : pages_(pages) {}
