@@ -41,7 +41,7 @@ bool Program::Adopt(std::uint64_t now_ns) {
     return false;
   }
   memory.changed = false;
-  ReadEvents(memory, now_ns);
+  ReadEvents(memory, now_ns, /*drain=*/true);
   if (memory.gone || killed_) return true;
   if (memory.changed || !memory.settled()) {  // the map moved under the look at it
     next_scan_ns_ = now_ns;

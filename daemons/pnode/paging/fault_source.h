@@ -42,7 +42,8 @@ class FaultSource {
 
   virtual ~FaultSource() = default;
 
-  // Appends what is waiting to be read, at most 16. Returns how many; 0 = nothing now.
+  // Appends what is waiting to be read, at most kMaxRead. Returns how many; 0 = nothing now.
+  static constexpr int kMaxRead = 16;
   virtual int Read(std::vector<MemoryEvent>& into) = 0;
 
   // Puts whole pages at `address`, never over a page that is there (EEXIST). EAGAIN: read events first. ENOENT, EINVAL: not

@@ -170,16 +170,19 @@ void FaultThread::Push(absl::AnyInvocable<void()> command) {
   {
     absl::MutexLock lock(&mutex_);
     commands_.push_back(std::move(command));
+    has_commands_.store(true, std::memory_order_release);
   }
   std::uint64_t one = 1;
   (void)!write(doorbell_.get(), &one, sizeof(one));
 }
 
 bool FaultThread::RunCommands() {
+  if (!has_commands_.load(std::memory_order_acquire)) return false;
   std::vector<absl::AnyInvocable<void()>> commands;
   {
     absl::MutexLock lock(&mutex_);
     commands.swap(commands_);
+    has_commands_.store(false, std::memory_order_relaxed);
   }
   for (auto& command : commands) command();
   return !commands.empty();

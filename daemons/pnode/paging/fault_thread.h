@@ -83,6 +83,7 @@ class FaultThread {
 
   static constexpr std::size_t kEndedRemembered = 64;
 
+  std::atomic<bool> has_commands_{false};  // so that a turn without any takes no lock
   mutable absl::Mutex mutex_;
   std::vector<absl::AnyInvocable<void()>> commands_ ABSL_GUARDED_BY(mutex_);  // bound: one per waiting caller
   absl::flat_hash_map<SpaceId, std::shared_ptr<ProgramCounters>> counters_ ABSL_GUARDED_BY(mutex_);  // of those that live

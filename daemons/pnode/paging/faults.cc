@@ -16,9 +16,10 @@ using PageProgress = FetchPool::PageProgress;
 
 constexpr std::uint64_t kIdleAheadNs = 20'000'000;  // a stream that does not arrive by then has died
 constexpr std::uint64_t kStuckNs = 50'000'000;      // at the hard cap without progress: serve over it, and count
+constexpr std::uint32_t kMaxAheadGroups = 4;        // windows ahead of a stream that has proved itself
 constexpr std::uint32_t kMaxMismatches = 3;         // fetches with the wrong bytes before they count as lost
 
-const std::array<std::byte, StreamDetector::kMaxWindow * kPageBytes> kZeroPages{};
+const std::array<std::byte, StreamDetector::kMaxZeroWindow * kPageBytes> kZeroPages{};
 
 AddressRange PageAt(std::uint64_t address) { return {address, address + kPageBytes}; }
 
@@ -117,7 +118,8 @@ Program::Served Program::FillZero(Memory& memory, Area& area, PageEntry& entry, 
     // Who writes his way upwards through new memory gets the next pages too. They are no stream to the policy: what is
     // written once is read later, as often as not.
     bool walks = !was_resident && memory.root;
-    std::uint32_t count = walks ? ZeroRun(memory, area, page, area.first_touches.OnMiss(page.value())) : 1;
+    std::uint32_t most = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(resident_limit_ / 64, 1, StreamDetector::kMaxZeroWindow));
+    std::uint32_t count = walks ? ZeroRun(memory, area, page, area.first_touches.OnMiss(page.value(), most)) : 1;
     filled = memory.source->Copy(fault.address, std::span(kZeroPages).first(count * kPageBytes), /*wake=*/true);
   } else {
     filled.error = memory.source->ZeroFill(fault.address);
@@ -244,17 +246,43 @@ Program::Served Program::StartFetch(Memory& memory, Area& area, PageNumber page,
   count_.faults_remote.Add();
   count_.queue_ns.Add(now_ns - fault.read_ns);
   if (window == StreamDetector::kMaxWindow && count == window) {
-    FetchAhead(memory, area, PageNumber(page.value() + count), now_ns);
+    FetchAhead(memory, area, PageNumber(page.value() + count), 1, now_ns);
   }
   return Served::kDone;
 }
 
-// The next window of a stream goes into our buffers and not into the program: its first fault needs no network and posts the
-// window after it, so the wire works while the program reads.
-void Program::FetchAhead(Memory& memory, Area& area, PageNumber page, std::uint64_t now_ns) {
-  if (context_.fetches.free_count() <= context_.fetches.group_count() / 4) return;
-  std::uint32_t count = RemoteRun(memory, area, page, StreamDetector::kMaxWindow);
-  if (count > 0) PostFetch(&memory, page, count, FetchKind::kStreamAhead, now_ns);
+// The next windows of a stream go into our buffers and not into the program: the first fault on one needs no network and posts
+// the windows after it, so the wire works while the program reads. Fetches what is missing of `groups` windows from `page` on.
+void Program::FetchAhead(Memory& memory, Area& area, PageNumber page, std::uint32_t groups, std::uint64_t now_ns) {
+  for (; groups > 0 && page.value() < area.end_page() && !killed_; --groups) {
+    const PageEntry& entry = *memory.pages.Find(page);
+    std::uint32_t count = 0;
+    if (entry.page_state() == PageState::kFetching) {
+      const FetchPool::Group& group = context_.fetches.group(entry.link / FetchPool::kGroupPages);
+      if (!group.ahead || group.pages[0].page != page) return;
+      count = group.count;
+    } else {
+      if (context_.fetches.free_count() <= context_.fetches.group_count() / 4) return;
+      count = RemoteRun(memory, area, page, StreamDetector::kMaxWindow);
+      if (count == 0) return;
+      PostFetch(&memory, page, count, FetchKind::kStreamAhead, now_ns);
+    }
+    page = PageNumber(page.value() + count);
+  }
+}
+
+// The fetch group ahead that begins at `page`, if all of it has arrived; kNone: there is none.
+std::uint32_t Program::ArrivedAhead(Memory& memory, const Area& area, PageNumber page) {
+  if (page.value() >= area.end_page()) return FetchPool::kNone;
+  const PageEntry& entry = *memory.pages.Find(page);
+  if (entry.page_state() != PageState::kFetching) return FetchPool::kNone;
+  const std::uint32_t index = entry.link / FetchPool::kGroupPages;
+  const FetchPool::Group& group = context_.fetches.group(index);
+  if (!group.ahead || group.pages[0].page != page) return FetchPool::kNone;
+  for (std::uint32_t i = 0; i < group.count; ++i) {
+    if (group.pages[i].progress != PageProgress::kArrived) return FetchPool::kNone;
+  }
+  return index;
 }
 
 std::uint32_t Program::PostFetch(Memory* memory, PageNumber first, std::uint32_t count, FetchKind kind, std::uint64_t now_ns) {
@@ -299,16 +327,27 @@ Program::Served Program::JoinFetch(Memory& memory, PageEntry& entry, std::uint64
   if (!group.ahead) return Served::kDone;
   group.ahead = false;
   count_.faults_ahead.Add();
-  PageNumber first = group.pages[0].page;
-  std::uint32_t count = group.count;
-  if (!InstallGroup(index, now_ns)) arrived_ = true;
-  if (Area* area = memory.areas.Find(address); area != nullptr && !killed_ && !memory.gone) {
+  PageNumber next = group.pages[0].page;
+  const std::uint32_t most = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(resident_limit_ / 1024, 1, kMaxAheadGroups));
+  // The windows behind it that are there too go in with it, except the last: its fault will say that the stream still runs.
+  for (std::uint32_t installed = 1;; ++installed) {
+    const PageNumber first = next;
+    next = PageNumber(first.value() + context_.fetches.group(index).count);
+    context_.fetches.group(index).ahead = false;
+    if (!InstallGroup(index, now_ns)) arrived_ = true;
+    if (killed_ || memory.gone) return Served::kDone;
+    Area* area = memory.areas.Find(address);
+    if (area == nullptr) return Served::kDone;
     area->stream.OnMiss(first.value());
-    PageNumber next(first.value() + count);
-    PageEntry* next_entry = next.value() < area->end_page() ? memory.pages.Find(next) : nullptr;
-    if (next_entry != nullptr && next_entry->page_state() == PageState::kRemote) FetchAhead(memory, *area, next, now_ns);
+    const std::uint32_t following = installed < most ? ArrivedAhead(memory, *area, next) : FetchPool::kNone;
+    const bool is_last = following == FetchPool::kNone ||
+                         ArrivedAhead(memory, *area, PageNumber(next.value() + context_.fetches.group(following).count)) == FetchPool::kNone;
+    if (is_last) {
+      FetchAhead(memory, *area, next, std::min(installed + 1, most), now_ns);
+      return Served::kDone;
+    }
+    index = following;
   }
-  return Served::kDone;
 }
 
 void Program::OnFetched(std::uint32_t fetch, const absl::Status& status) {

@@ -80,7 +80,7 @@ bool Program::Turn(std::uint64_t now_ns) {
   return worked;
 }
 
-bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns) {
+bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns, bool drain) {
   if (memory.gone) return false;
   if (memory.root && !batch_.empty()) return false;  // the drain rule
   bool any = false;
@@ -102,6 +102,7 @@ bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns) {
       }
     }
     events.swap(event_buffer_);
+    if (count < FaultSource::kMaxRead && !drain) break;
   }
   if (any) fill_again_ = false;
   ApplyChanges(memory, now_ns);

@@ -148,7 +148,8 @@ class Program {
   void UpdateGauges();
 
   // faults.cc
-  bool ReadEvents(Memory& memory, std::uint64_t now_ns);
+  // drain: until nothing is left, else until there was less than fits into one read.
+  bool ReadEvents(Memory& memory, std::uint64_t now_ns, bool drain = false);
   bool ServeParked(Memory& memory, std::uint64_t now_ns);
   Served Serve(Memory& memory, const ParkedFault& fault, std::uint64_t now_ns);
   Served FillZero(Memory& memory, Area& area, PageEntry& entry, PageNumber page, const ParkedFault& fault);
@@ -159,7 +160,8 @@ class Program {
   Served StartFetch(Memory& memory, Area& area, PageNumber page, const ParkedFault& fault, std::uint64_t now_ns);
   std::uint32_t PostFetch(Memory* memory, PageNumber first, std::uint32_t count, FetchKind kind, std::uint64_t now_ns);
   std::uint32_t RemoteRun(Memory& memory, const Area& area, PageNumber first, std::uint32_t most);
-  void FetchAhead(Memory& memory, Area& area, PageNumber page, std::uint64_t now_ns);
+  void FetchAhead(Memory& memory, Area& area, PageNumber page, std::uint32_t groups, std::uint64_t now_ns);
+  std::uint32_t ArrivedAhead(Memory& memory, const Area& area, PageNumber page);
   Served JoinFetch(Memory& memory, PageEntry& entry, std::uint64_t address, const ParkedFault& fault, std::uint64_t now_ns);
   bool InstallArrived(std::uint64_t now_ns);
   bool InstallGroup(std::uint32_t group, std::uint64_t now_ns);

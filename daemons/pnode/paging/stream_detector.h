@@ -13,15 +13,17 @@ class StreamDetector {
  public:
   static constexpr std::uint32_t kFirstWindow = 8;
   static constexpr std::uint32_t kMaxWindow = 16;  // pages; the knee of COPY's batch curve (10-paging §11)
+  static constexpr std::uint32_t kMaxZeroWindow = 64;  // where nothing has to come over the wire, fewer faults are worth more
   static constexpr std::uint32_t kProof = 2;       // misses in a row that each continue the last one
   static constexpr std::size_t kStreams = 8;       // walks followed at one time
 
-  // A miss at `page`. Returns how many pages from it on to fetch, itself included: 1 = no stream.
-  std::uint32_t OnMiss(std::uint64_t page) {
+  // A miss at `page`. Returns how many pages from it on to fetch, itself included, at most `most`: 1 = no stream. The window
+  // doubles with each step up to there.
+  std::uint32_t OnMiss(std::uint64_t page, std::uint32_t most = kMaxWindow) {
     ++misses_;
     Stream& stream = Continued(page);
     stream.steps = stream.used == 0 ? 0 : std::min(stream.steps + 1, 1000u);
-    const std::uint32_t window = stream.steps < kProof ? 1 : stream.steps == kProof ? kFirstWindow : kMaxWindow;
+    const std::uint32_t window = stream.steps < kProof ? 1 : std::min(kFirstWindow << std::min(stream.steps - kProof, 8u), most);
     stream.expected = page + window;
     stream.used = misses_;
     return window;

@@ -22,8 +22,6 @@
 namespace ashlar::pnode {
 namespace {
 
-constexpr int kEventsPerRead = 16;
-
 absl::StatusOr<UniqueFd> OpenOf(pid_t pid, const char* name) {
   std::string path = absl::StrCat("/proc/", pid, "/", name);
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -47,7 +45,7 @@ absl::StatusOr<std::unique_ptr<UffdSource>> UffdSource::Create(UniqueFd uffd, Pr
 }
 
 int UffdSource::Read(std::vector<MemoryEvent>& into) {
-  std::array<uffd_msg, kEventsPerRead> messages;
+  std::array<uffd_msg, kMaxRead> messages;
   ssize_t size = read(uffd_.get(), messages.data(), sizeof(messages));
   if (size <= 0) return 0;  // EAGAIN; a gone process shows by Gone()
   int count = static_cast<int>(static_cast<std::size_t>(size) / sizeof(uffd_msg));

@@ -160,6 +160,16 @@ TEST(StreamDetector, AWalkGetsAGrowingWindow) {
   EXPECT_EQ(detector.OnMiss(9), 1u);  // turned away
 }
 
+TEST(StreamDetector, TheWindowDoublesUpToWhatTheCallerAllows) {
+  StreamDetector detector;
+  std::uint64_t page = 10;
+  for (std::uint32_t window : {1u, 1u, 8u, 16u, 32u, 64u, 64u}) {
+    EXPECT_EQ(detector.OnMiss(page, StreamDetector::kMaxZeroWindow), window);
+    page += window;
+  }
+  EXPECT_EQ(detector.OnMiss(page, 20), 20u);
+}
+
 TEST(PageTable, FindsOnlyWhatWasAdded) {
   PageTable table;
   EXPECT_EQ(table.Find(PageNumber(5)), nullptr);
