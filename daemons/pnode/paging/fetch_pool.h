@@ -44,7 +44,7 @@ class FetchPool {
   };
   struct Group {
     Program* program = nullptr;  // nullptr = free
-    Memory* memory = nullptr;    // whose pages; nullptr: fetched for the children before it is overwritten (fork.cc)
+    Memory* memory = nullptr;    // whose pages; nullptr: for the children before it is overwritten (fork.cc), or abandoned
     std::uint32_t count = 0;
     bool stream = false;         // for someone who walks
     bool ahead = false;          // stays in the buffer until a fault proves that the stream arrives

@@ -213,6 +213,8 @@ void Program::DropMemory(Memory& memory) {
           page.progress == FetchPool::PageProgress::kPosted ? FetchPool::PageProgress::kAbandoned : FetchPool::PageProgress::kUnused;
       if (memory.root) --fetching_;
     }
+    group.memory = nullptr;  // what is still on the wire comes back to nobody
+    group.ahead = false;
     ReleaseIfDone(index);
   }
   memory.parked.clear();

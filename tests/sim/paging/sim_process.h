@@ -162,7 +162,7 @@ class SimProcess {
   void Begin(Thread& thread) {
     if (!started_) return;
     std::uint64_t dice = IsWalker(thread) ? Below(50) : Below(100);
-    if (Below(6) == 0) return InArena(thread);
+    if (Below(12) == 0) return InArena(thread);
     if (is_child_ && dice >= 97) return Exit();
     if (dice < 50) {  // own region
       std::uint64_t page = WalksNow(thread) ? thread.cursor++ % kRegionPages : Skewed();
@@ -273,9 +273,8 @@ class SimProcess {
   void Drop(Thread& thread, AddressRange range) {
     thread.range = range;
     thread.keep = Below(5) == 0;
-    thread.step = Step::kZap;
     thread.then = Step::kZap;
-    if (!mm_->AnyRegistered(range)) return;
+    if (!mm_->AnyRegistered(range)) return Zap(thread);  // under the lock that REGISTER needs
     mm_->thread_drops = true;
     ++dropping_;
     Announce(thread, MemoryEvent::Kind::kRemove, range);
@@ -295,7 +294,7 @@ class SimProcess {
       }
       truth_[address] = 0;
     }
-    if (dropping_ > 0 && thread.range.size() > 0 && --dropping_ == 0) mm_->thread_drops = false;
+    if (thread.step == Step::kZap && --dropping_ == 0) mm_->thread_drops = false;
     thread.range = {};
     thread.step = Step::kIdle;
   }
