@@ -156,7 +156,7 @@ void AppendService::Append(const fit::RequestView& request, fit::ReplyWriter rep
     for (std::size_t i = 0; i < results.size(); ++i) {
       const Code code = CodeOf(results[i].outcome);
       const SpaceRecord* space = log->FindSpace(numbers[i].first);
-      hints.ask_state = hints.ask_state || (space != nullptr && !space->bad_pages.empty());
+      hints.ask_state = hints.ask_state || (space != nullptr && !space->bad_pages.empty()) || log->IsSuspect(numbers[i].first);
       out.Put(wire::PageResult{.page = numbers[i].second.value(),
                                .stored_version = results[i].stored_version.value(),
                                .code = static_cast<std::uint32_t>(code),
@@ -236,7 +236,8 @@ void AppendService::EndSpace(const fit::RequestView& request, fit::ReplyWriter r
 }
 
 AppendService::Usage AppendService::usage() const {
-  return {.used_bytes = log_->live_bytes(), .limit_bytes = log_->usable_bytes(), .state = log_->capacity()};
+  return {.used_bytes = log_->live_bytes(), .limit_bytes = log_->usable_bytes(), .state = log_->capacity(),
+          .bad_pages = log_->bad_pages(), .suspect_spaces = log_->suspect_spaces()};
 }
 
 void AppendService::CollectStats(StatList& stats) const {

@@ -42,6 +42,7 @@ class AppendService : public fit::Handler {
   struct Usage {
     std::uint64_t used_bytes = 0, limit_bytes = 0;
     CapacityState state = CapacityState::kOk;
+    std::uint64_t bad_pages = 0, suspect_spaces = 0;
   };
   Usage usage() const;                       // any thread, until Close
   void CollectStats(StatList& stats) const;  // any thread, until Close

@@ -151,6 +151,9 @@ void RecoveryService::Compare(const fit::RequestView& request, fit::ReplyWriter 
       if (!pages.empty()) marks.push_back(fit::ExtentMark(first, pages));
     }
     if (extent != space->extents.end()) next = extent->first * kExtentPages;
+    // Its home has seen all that is kept, and sends what is missing.
+    if (next == wire::kNoNextPage && request.session->client().node == space->open.home.node)
+      log_.ClearSuspect(SpaceId(message->head.space));
   } else {
     marks = MarksOf(*space, message->head.first_page, wire::kMaxMarks, &next);
   }
@@ -169,7 +172,7 @@ void RecoveryService::SpaceState(const fit::RequestView& request, fit::ReplyWrit
   fit::MessageWriter out(reply.payload());
   out.Put(wire::SpaceStateReply{.epoch = space->open.epoch.value(), .view = space->open.view,
                                 .count = static_cast<std::uint32_t>(space->open.replicas.size()), .bad_pages = bad,
-                                .flags = 0, .reserved = 0});
+                                .flags = log_.IsSuspect(SpaceId(message->head.space)) ? wire::kStateUnknownLoss : 0, .reserved = 0});
   for (const ReplicaRef& replica : space->open.replicas)
     out.Put(wire::SnodeRef{.node = replica.node.value(), .state = replica.state, .reserved = 0});
   auto page = space->bad_pages.begin();

@@ -77,6 +77,11 @@ control::NodeStatus StorageNode::Status() const {
                                .text = absl::StrCat("the log at ", log_path_, full ? " is full: write-backs wait until programs end or trim" : " is filling up"),
                                .fix = "raise log.capacity_bytes in the topology and restart this node"});
   }
+  if (usage.bad_pages > 0 || usage.suspect_spaces > 0)
+    status.problems.push_back({.code = "LOG-DEGRADED",
+                               .text = absl::StrCat("the disk at ", log_path_, " lost acknowledged data: ", usage.bad_pages, " pages are unreadable, ",
+                                                    usage.suspect_spaces, " spaces have to be compared with their homes"),
+                               .fix = absl::StrCat("check the disk; homes send again what they hold; copies lie in ", log_path_, "/quarantine")});
   return status;
 }
 

@@ -26,6 +26,8 @@ enum class EntryKind : std::uint8_t {
   kClone = 6,
   kSnapshot = 7,
   kDrop = 8,
+  kLost = 9,  // a version that was acknowledged and whose bytes are gone: keeps it from being forgotten
+  kWritten = 10,  // in footers only: `space` is the batch_seq in which the trims and ends behind it were first written
 };
 
 using StoreUuid = std::array<std::uint8_t, 16>;
@@ -61,16 +63,20 @@ struct Entry {            // offset
   std::uint16_t block;    // 40  in the segment; 0 = no data
   EntryKind kind;         // 42
   std::uint8_t flags;     // 43  0
-  std::uint32_t count;    // 44  pages covered by a trim, else 0
+  std::uint32_t count;    // 44  pages covered by a trim; lost: segment its bytes were lost in; else 0
 };
 
+// Footer and seal stand at the end of a segment that is full, written at once when all of its batches are acknowledged:
+// blocks of kind kFooter with all its entries in order, then one of kind kSeal. Their headers carry the segment, block
+// and generation; batch_seq = its last batch, resumes = what its first batch resumes, durable_upto = highest
+// acknowledged at that moment, prev_header_crc = that of its last batch's header.
 struct Seal {                        // at offset 112 of a block of kind kSeal
   std::uint32_t first_footer_block;  //  0
   std::uint32_t entry_count;         //  4
   std::uint64_t first_batch_seq;     //  8
   std::uint64_t last_batch_seq;      // 16
   std::uint32_t footer_crc;          // 24  over the footer blocks
-  std::uint32_t zero;                // 28
+  std::uint32_t end_block;           // 28  one past its last batch
 };
 
 static_assert(sizeof(BatchHeader) == 112 && offsetof(BatchHeader, header_crc) == 16);

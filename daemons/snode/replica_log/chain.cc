@@ -7,12 +7,6 @@
 namespace ashlar::snode {
 namespace {
 
-absl::Status AcknowledgedMissing(std::uint64_t after, std::uint64_t upto) {
-  return absl::DataLossError(absl::StrCat("replica_log: the log breaks after batch ", after, ", yet batches up to ",
-                                          upto,
-                                          " were acknowledged: the disk lost or damaged them; nothing was changed"));
-}
-
 // Leaves out every batch whose number a later one declared void (resumes < seq < its own).
 std::vector<FoundBatch> WithoutVoid(const std::vector<FoundBatch>& sorted) {
   std::vector<FoundBatch> kept;
@@ -26,14 +20,16 @@ std::vector<FoundBatch> WithoutVoid(const std::vector<FoundBatch>& sorted) {
 }
 
 bool Follows(const FoundBatch& next, const FoundBatch& previous) {
-  return next.resumes == previous.batch_seq && next.prev_header_crc == previous.header_crc;
+  return next.resumes == previous.batch_seq && (next.sealed || next.prev_header_crc == previous.header_crc);
 }
 
 }  // namespace
 
-absl::StatusOr<Chain> BuildChain(std::vector<FoundBatch> found, const std::set<std::uint32_t>& torn) {
+absl::StatusOr<Chain> BuildChain(std::vector<FoundBatch> found, const std::set<std::uint32_t>& torn,
+                                 std::uint64_t acknowledged_upto) {
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.batch_seq < b.batch_seq; });
   Chain chain;
+  chain.acknowledged_upto = acknowledged_upto;
   for (std::size_t i = 0; i < found.size(); ++i) {
     chain.acknowledged_upto = std::max(chain.acknowledged_upto, found[i].durable_upto);
     chain.highest_seen = std::max(chain.highest_seen, found[i].batch_seq);
@@ -43,25 +39,24 @@ absl::StatusOr<Chain> BuildChain(std::vector<FoundBatch> found, const std::set<s
                                               ": this directory was mixed from two copies"));
   }
   for (const FoundBatch& batch : WithoutVoid(found)) {
-    const bool gap = !chain.batches.empty() && !Follows(batch, chain.batches.back());
-    if (!chain.beyond.empty() || (gap && !torn.contains(chain.batches.back().segment)))
+    const bool gap = !chain.batches.empty() && !Follows(batch, chain.batches.back()) &&
+                     !torn.contains(chain.batches.back().segment);
+    if (!chain.beyond.empty() || (gap && batch.resumes > chain.acknowledged_upto)) {
       chain.beyond.push_back(batch);
-    else
-      chain.batches.push_back(batch);
+      continue;
+    }
+    if (gap) chain.gaps.push_back({.after = chain.batches.back(), .before = batch});
+    chain.batches.push_back(batch);
   }
   if (!chain.batches.empty() && chain.acknowledged_upto > chain.batches.back().batch_seq)
-    return AcknowledgedMissing(chain.batches.back().batch_seq, chain.acknowledged_upto);
+    chain.gaps.push_back({.after = chain.batches.back(), .before = std::nullopt});
   return chain;
 }
 
-absl::Status CutChain(Chain* chain, std::size_t index) {
-  const std::uint64_t bad = chain->batches.at(index).batch_seq;
-  if (bad <= chain->acknowledged_upto)
-    return AcknowledgedMissing(index == 0 ? 0 : chain->batches[index - 1].batch_seq, chain->acknowledged_upto);
+void CutChain(Chain* chain, std::size_t index) {
   chain->beyond.insert(chain->beyond.begin(), chain->batches.begin() + static_cast<std::ptrdiff_t>(index),
                        chain->batches.end());
   chain->batches.resize(index);
-  return absl::OkStatus();
 }
 
 }  // namespace ashlar::snode

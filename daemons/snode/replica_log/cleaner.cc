@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "common/base/status.h"
 #include "common/telemetry/log.h"
+#include "daemons/snode/replica_log/page_reader.h"
 
 namespace ashlar::snode {
 namespace {
@@ -19,15 +20,15 @@ bool IsHidingEntry(const disk::Entry& entry) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Cleaner>> Cleaner::Make(LogDevice& device, SegmentTable& segments,
-                                                       const PageIndex& index, const disk::StoreUuid& store_uuid) {
+absl::StatusOr<std::unique_ptr<Cleaner>> Cleaner::Make(LogDevice& device, SegmentTable& segments, PageIndex& index,
+                                                       LogCounters& counters, const disk::StoreUuid& store_uuid) {
   ASHLAR_ASSIGN_OR_RETURN(Mapping buffer, Mapping::Anonymous(kSlots * kSlotBytes));
-  return std::unique_ptr<Cleaner>(new Cleaner(device, segments, index, store_uuid, std::move(buffer)));
+  return std::unique_ptr<Cleaner>(new Cleaner(device, segments, index, counters, store_uuid, std::move(buffer)));
 }
 
-Cleaner::Cleaner(LogDevice& device, SegmentTable& segments, const PageIndex& index, const disk::StoreUuid& store_uuid,
-                 Mapping buffer)
-    : device_(device), segments_(segments), index_(index), store_uuid_(store_uuid), buffer_(std::move(buffer)) {
+Cleaner::Cleaner(LogDevice& device, SegmentTable& segments, PageIndex& index, LogCounters& counters,
+                 const disk::StoreUuid& store_uuid, Mapping buffer)
+    : device_(device), segments_(segments), index_(index), counters_(counters), store_uuid_(store_uuid), buffer_(std::move(buffer)) {
   slots_.resize(kSlots);
   for (std::uint32_t i = 0; i < kSlots; ++i) slots_[i].bytes = buffer_.bytes().subspan(i * kSlotBytes, kSlotBytes);
 }
@@ -90,31 +91,36 @@ absl::StatusOr<bool> Cleaner::TakeBatch(std::uint32_t slot_index, std::uint32_t 
       header.generation != segments_.at(*segment_).generation)
     return absl::DataLossError(absl::StrCat("block ", next_block_, ": the header is of another place or time"));
   if (at + 1 + header.data_blocks > slot.block_count) return false;
-  for (const disk::Entry& entry : batch.entries) ASHLAR_RETURN_IF_ERROR(Offer(slot_index, header, entry));
+  for (const disk::Entry& entry : batch.entries) Offer(slot_index, header, entry);
   next_block_ += 1U + header.data_blocks;
   return true;
 }
 
-absl::Status Cleaner::Offer(std::uint32_t slot_index, const disk::BatchHeader& header, const disk::Entry& entry) {
+void Cleaner::Offer(std::uint32_t slot_index, const disk::BatchHeader& header, const disk::Entry& entry) {
   const std::uint64_t written_seq = header.trims_upto != 0 ? header.trims_upto : header.batch_seq;
   const bool hiding = IsHidingEntry(entry);
-  if (!(hiding ? HidingEntryWanted(entry, written_seq) : index_.IsLive(entry, *segment_))) return absl::OkStatus();
+  if (!(hiding ? HidingEntryWanted(entry, written_seq) : index_.IsLive(entry, *segment_))) return;
   Slot& slot = slots_[slot_index];
   PendingEntry copy{.entry = entry, .source = EntrySource::kCleaner, .index = slot_index};
   if (entry.kind == disk::EntryKind::kPage) {  // an `open` is written from what the index knows
     const std::span<const std::byte> data =
         slot.bytes.subspan((entry.block - slot.first_block) * disk::kBlockBytes, disk::kBlockBytes);
-    if (disk::EntryCrc(entry, data) != entry.crc)
-      return absl::DataLossError(absl::StrCat("space ", entry.space, " page ", entry.page, " version ", entry.version,
-                                              ": crc does not match"));
-    copy.data = data.data();
+    if (disk::EntryCrc(entry, data) == entry.crc) {
+      copy.data = data.data();
+    } else {
+      const SpaceId space(entry.space);
+      const PageNumber page(entry.page);
+      ReportBad(index_, counters_, space, page, *index_.FindPage(space, page), 0);
+      copy.entry.kind = disk::EntryKind::kLost;
+      copy.entry.crc = disk::EntryCrc(entry, {});
+    }
   }
+  if (copy.entry.kind == disk::EntryKind::kLost) copy.entry.count = *segment_;
   copy.first_written_seq = hiding ? written_seq : 0;
   copy.from_segment = *segment_;
   copy.from_block = entry.block;
   waiting_.push_back(std::move(copy));
   ++slot.undecided;
-  return absl::OkStatus();
 }
 
 bool Cleaner::StillNeeded(const PendingEntry& copy) const {

@@ -1,5 +1,5 @@
 // Reads the oldest segment back, a chunk of whole batches at a time, and offers what must be kept as entries for new
-// batches, their identity unchanged. When all copies are decided the segment is clean. See "Cleaning" in README.md.
+// batches, their identity unchanged. Of a page that does not verify, an entry of kind lost keeps the knowledge. When all copies are decided the segment is clean. See "Cleaning" in README.md.
 //
 // Threads: one thread at a time; reads are asynchronous, one at a time.
 #pragma once
@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/mapping.h"
+#include "daemons/snode/replica_log/log_counters.h"
 #include "daemons/snode/replica_log/log_device.h"
 #include "daemons/snode/replica_log/page_index.h"
 #include "daemons/snode/replica_log/pending_entry.h"
@@ -25,8 +26,8 @@ class Cleaner {
   static constexpr std::uint64_t kReadTag = std::uint64_t{1} << 63;  // set in the tags of its reads
   static constexpr std::uint32_t kSlots = 4;                         // chunks being read or copied at a time
 
-  static absl::StatusOr<std::unique_ptr<Cleaner>> Make(LogDevice& device, SegmentTable& segments,
-                                                       const PageIndex& index, const disk::StoreUuid& store_uuid);
+  static absl::StatusOr<std::unique_ptr<Cleaner>> Make(LogDevice& device, SegmentTable& segments, PageIndex& index,
+                                                       LogCounters& counters, const disk::StoreUuid& store_uuid);
 
   bool active() const { return segment_.has_value(); }
   void Start(std::uint32_t segment);
@@ -57,18 +58,19 @@ class Cleaner {
     std::uint32_t undecided = 0;  // copies offered and not yet decided
   };
 
-  Cleaner(LogDevice& device, SegmentTable& segments, const PageIndex& index, const disk::StoreUuid& store_uuid,
-          Mapping buffer);
+  Cleaner(LogDevice& device, SegmentTable& segments, PageIndex& index, LogCounters& counters,
+          const disk::StoreUuid& store_uuid, Mapping buffer);
   // Offers what is wanted of the batch that begins `at` blocks into the chunk. False: it does not lie in the chunk
   // whole.
   absl::StatusOr<bool> TakeBatch(std::uint32_t slot_index, std::uint32_t at);
-  absl::Status Offer(std::uint32_t slot_index, const disk::BatchHeader& header, const disk::Entry& entry);
+  void Offer(std::uint32_t slot_index, const disk::BatchHeader& header, const disk::Entry& entry);
   bool HidingEntryWanted(const disk::Entry& entry, std::uint64_t written_seq) const;
   void GiveUp(std::string_view why);
 
   LogDevice& device_;
   SegmentTable& segments_;
-  const PageIndex& index_;
+  PageIndex& index_;
+  LogCounters& counters_;
   const disk::StoreUuid store_uuid_;
   Mapping buffer_;
   std::vector<Slot> slots_;

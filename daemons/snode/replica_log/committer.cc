@@ -14,6 +14,7 @@ namespace ashlar::snode {
 namespace {
 
 constexpr std::uint32_t kMinRoom = 2;  // a header and one data block; below it the segment is closed
+constexpr std::size_t kMaxFooterEntries = disk::kMaxEntries + 1;  // that one batch adds to the footer
 
 std::uint64_t WallNs() {
   timespec now;
@@ -51,7 +52,7 @@ Committer::Committer(LogDevice& device, SegmentTable& segments, const Clock& clo
 std::uint32_t Committer::RoomInOpenSegment() const {
   if (open_segment_ < 0) return 0;
   // The footer of what is there and of one more full batch, and the seal, must still fit.
-  const std::uint32_t kept = disk::FooterBlocks(entries_in_segment_ + static_cast<std::uint32_t>(disk::kMaxEntries));
+  const std::uint32_t kept = disk::FooterBlocks(static_cast<std::uint32_t>(life_.entries.size() + kMaxFooterEntries));
   // A little more, which the cleaner gets when no segment is free: its copies of a full one may be less well packed.
   const std::uint32_t slack = segments_.free_count() == 0 ? 0 : segments_.blocks() / 64;
   const std::uint32_t taken = next_block_ + kept + slack;
@@ -64,7 +65,7 @@ std::uint32_t Committer::RoomFor(EntrySource source) const {
   const std::uint32_t free = segments_.free_count();
   if (here > 0) return free >= MinFree(source) ? here : 0;
   if (free < MinFree(source) + 1) return 0;
-  return segments_.blocks() - disk::FooterBlocks(static_cast<std::uint32_t>(disk::kMaxEntries)) -
+  return segments_.blocks() - disk::FooterBlocks(static_cast<std::uint32_t>(kMaxFooterEntries)) -
          segments_.blocks() / 64;
 }
 
@@ -78,8 +79,8 @@ absl::Status Committer::OpenSegment() {
   segments_.SetState(*free, SegmentState::kOpen);
   open_segment_ = *free;
   next_block_ = 0;
-  entries_in_segment_ = 0;
   segment_started_ = false;
+  life_ = {.segment = *free};
   return absl::OkStatus();
 }
 
@@ -120,7 +121,6 @@ disk::BatchHeader Committer::Place(CommittedBatch* batch) {
   batch->end_block = next;
   segment_started_ = true;
   next_block_ = next;
-  entries_in_segment_ += static_cast<std::uint32_t>(batch->entries.size());
   return {.magic = disk::kBatchMagic,
           .format = disk::kFormat,
           .kind = batch->entries.empty() ? disk::BatchKind::kMark : disk::BatchKind::kData,
@@ -146,8 +146,10 @@ absl::Status Committer::Write(InFlight* in_flight) {
   std::size_t data_blocks = 0;
   for (const PendingEntry& pending : batch.entries) data_blocks += pending.data != nullptr ? 1 : 0;
   if (RoomInOpenSegment() < 1 + data_blocks) {
+    if (segment_started_ && open_segment_ >= 0) closing_.push_back(std::move(life_));
     CloseSegment();
     ASHLAR_RETURN_IF_ERROR(OpenSegment());
+    ASHLAR_RETURN_IF_ERROR(SealAcknowledged());
   }
   const disk::BatchHeader header = Place(&batch);
   std::array<disk::Entry, disk::kMaxEntries> entries;
@@ -165,10 +167,74 @@ absl::Status Committer::Write(InFlight* in_flight) {
   in_flight->state = InFlight::State::kWriting;
   resumes_ = batch.batch_seq;
   prev_crc_ = in_flight->header_crc;
+  if (life_.first_seq == 0) life_.first_seq = batch.batch_seq, life_.resumes = header.resumes;
+  life_.last_seq = batch.batch_seq;
+  life_.last_crc = in_flight->header_crc;
+  life_.end_block = batch.end_block;
+  if (std::any_of(batch.entries.begin(), batch.entries.end(), [](const PendingEntry& e) { return e.hides(); }))
+    life_.entries.push_back({.space = batch.trims_upto != 0 ? batch.trims_upto : batch.batch_seq, .kind = disk::EntryKind::kWritten});
+  life_.entries.insert(life_.entries.end(), entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(batch.entries.size()));
   return device_.SubmitWrite(batch.batch_seq, {batch.segment, header.block}, std::span(parts).first(part_count));
 }
 
+// The footer of a full segment is written once all of it is acknowledged, so a seal that is read proves just that. No
+// answer waits for it.
+absl::Status Committer::SealAcknowledged() {
+  while (!closing_.empty() && closing_.front().last_seq <= durable_upto_) {
+    const Life life = std::move(closing_.front());
+    closing_.pop_front();
+    if (!segments_.at(life.segment).failed) ASHLAR_RETURN_IF_ERROR(WriteSeal(life));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Committer::WriteSeal(const Life& life) {
+  const std::uint32_t blocks = disk::FooterBlocks(static_cast<std::uint32_t>(life.entries.size()));
+  ASHLAR_ASSIGN_OR_RETURN(Mapping bytes, Mapping::Anonymous(blocks * disk::kBlockBytes));
+  const std::span<std::byte> out = bytes.bytes().first(blocks * disk::kBlockBytes);
+  disk::EncodeFooter({.magic = disk::kBatchMagic,
+                      .format = disk::kFormat,
+                      .kind = disk::BatchKind::kFooter,
+                      .flags = 0,
+                      .entry_count = 0,
+                      .data_blocks = 0,
+                      .header_crc = 0,
+                      .prev_header_crc = life.last_crc,
+                      .store_uuid = store_uuid_,
+                      .segment = life.segment,
+                      .block = 0,
+                      .generation = segments_.at(life.segment).generation,
+                      .batch_seq = life.last_seq,
+                      .durable_upto = durable_upto_,
+                      .written_at_ns = WallNs(),
+                      .resumes = life.resumes,
+                      .trims_upto = 0,
+                      .zero = {}},
+                     life.entries, life.first_seq, life.end_block, segments_.blocks(), out);
+  seals_.push_back({.segment = life.segment, .durable_upto = durable_upto_, .bytes = std::move(bytes)});
+  const std::span<const std::byte> part = out;
+  return device_.SubmitWrite(kSealTag | life.segment, {life.segment, segments_.blocks() - blocks}, {&part, 1});
+}
+
+// A footer only makes the next start faster; but a disk that refuses it is not written to again at that place.
+absl::Status Committer::OnSealDone(std::uint32_t segment, int error) {
+  const auto seal = std::find_if(seals_.begin(), seals_.end(), [segment](const SealWrite& s) { return s.segment == segment; });
+  ASHLAR_CHECK(seal != seals_.end(), "completion of the footer of segment {} that is not being written", segment);
+  if (error != 0) {
+    counters_.write_errors_total.Add();
+    segments_.at(segment).failed = true;
+    log::Error("replica_log: footer failed segment={} error={}: the segment is taken out of use once it is cleaned; check the disk", segment, error);
+  } else {
+    counters_.sealed_segments_total.Add();
+    counters_.bytes_written_total.Add(seal->bytes.bytes().size());
+    durable_upto_on_disk_ = std::max(durable_upto_on_disk_, seal->durable_upto);
+  }
+  seals_.erase(seal);
+  return absl::OkStatus();
+}
+
 absl::Status Committer::OnWriteDone(std::uint64_t tag, int error) {
+  if ((tag & kSealTag) != 0) return OnSealDone(static_cast<std::uint32_t>(tag & ~kSealTag), error);
   auto it =
       std::find_if(in_flight_.begin(), in_flight_.end(), [tag](const InFlight& f) { return f.batch.batch_seq == tag; });
   ASHLAR_CHECK(it != in_flight_.end(), "completion of batch {} that is not in flight", tag);
@@ -196,6 +262,7 @@ absl::Status Committer::OnWriteDone(std::uint64_t tag, int error) {
     committed_.push_back(std::move(front.batch));
     in_flight_.pop_front();
   }
+  ASHLAR_RETURN_IF_ERROR(SealAcknowledged());
   const bool all_ended = std::none_of(in_flight_.begin(), in_flight_.end(),
                                       [](const InFlight& f) { return f.state == InFlight::State::kWriting; });
   return failing_ && all_ended ? FailOver() : absl::OkStatus();
@@ -208,6 +275,7 @@ absl::Status Committer::FailOver() {
     return absl::DataLossError("replica_log: a second write in a row failed: the disk is not to be trusted any more");
   failed_before_ = true;
   failing_ = false;
+  closing_.clear();  // what is rewritten below leaves batches in them that are void
   CloseSegment();
   resumes_ = durable_upto_;
   prev_crc_ = durable_crc_;
@@ -219,7 +287,8 @@ absl::Status Committer::FailOver() {
 }
 
 bool Committer::HasInFlight(std::uint32_t segment) const {
-  return std::any_of(in_flight_.begin(), in_flight_.end(),
+  return std::any_of(seals_.begin(), seals_.end(), [segment](const SealWrite& s) { return s.segment == segment; }) ||
+         std::any_of(in_flight_.begin(), in_flight_.end(),
                      [segment](const InFlight& f) { return f.batch.segment == segment; });
 }
 

@@ -38,6 +38,7 @@ struct CommittedBatch {
 
 class Committer {
  public:
+  static constexpr std::uint64_t kSealTag = std::uint64_t{1} << 61;  // set in the tags of footers
   static constexpr std::size_t kMaxInFlight = SegmentTable::kTrimSlack + 1;
   // Segments that must stay free after a batch of this source opened one. See "Capacity" in README.md.
   static constexpr std::uint32_t MinFree(EntrySource source) {
@@ -64,7 +65,9 @@ class Committer {
   // Some batch with entries is acknowledged and no durable_upto on disk says so yet.
   bool NeedsMark() const { return last_data_seq_ > durable_upto_on_disk_; }
   std::uint64_t durable_upto() const { return durable_upto_; }
+  // Something is being written to that segment: a batch, or its footer.
   bool HasInFlight(std::uint32_t segment) const;
+  bool sealing() const { return !seals_.empty(); }
 
  private:
   struct InFlight {
@@ -77,11 +80,30 @@ class Committer {
     enum class State { kWriting, kDurable, kFailed } state = State::kWriting;
   };
 
+  // What the footer of a segment will say.
+  struct Life {
+    std::uint32_t segment = 0;
+    std::uint64_t first_seq = 0, last_seq = 0;
+    std::uint64_t resumes = 0;  // of its first batch
+    std::uint32_t last_crc = 0;
+    std::uint32_t end_block = 0;
+    std::vector<disk::Entry> entries;
+  };
+  // A footer that is being written.
+  struct SealWrite {
+    std::uint32_t segment = 0;
+    std::uint64_t durable_upto = 0;
+    Mapping bytes;
+  };
+
   Committer(LogDevice& device, SegmentTable& segments, const Clock& clock, LogCounters& counters,
             const disk::StoreUuid& store_uuid, ChainEnd end, Mapping headers);
   std::uint32_t RoomInOpenSegment() const;
   absl::Status OpenSegment();
   void CloseSegment();
+  absl::Status SealAcknowledged();
+  absl::Status WriteSeal(const Life& life);
+  absl::Status OnSealDone(std::uint32_t segment, int error);
   disk::BatchHeader Place(CommittedBatch* batch);
   absl::Status Write(InFlight* batch);
   absl::Status FailOver();
@@ -106,7 +128,9 @@ class Committer {
   std::uint64_t last_data_seq_ = 0;
   std::int64_t open_segment_ = -1;
   std::uint32_t next_block_ = 0;
-  std::uint32_t entries_in_segment_ = 0;
+  Life life_;                 // of the open segment
+  std::deque<Life> closing_;  // full, some of their batches not yet acknowledged
+  std::deque<SealWrite> seals_;
   bool segment_started_ = false;  // a batch was placed in the open segment
   bool failing_ = false;          // a write failed: wait for the others, then rewrite
   bool failed_before_ = false;    // and no write succeeded since

@@ -23,6 +23,7 @@ namespace {
 
 constexpr unsigned kRingEntries = 128;  // 4 batches, the cleaner's read and 32 of the page reader are under way at most
 constexpr std::size_t kZeroChunk = 4 << 20;
+constexpr std::size_t kMaxQuarantineFiles = 256;
 
 absl::Status WriteAll(int fd, std::span<const std::byte> bytes, std::uint64_t at, const std::string& what) {
   while (!bytes.empty()) {
@@ -165,6 +166,22 @@ absl::Status FileDevice::Read(BlockAddress from, std::span<std::byte> out) {
     at += static_cast<std::uint64_t>(n);
   }
   return absl::OkStatus();
+}
+
+absl::Status FileDevice::Quarantine(std::string_view name, std::span<const std::byte> bytes) {
+  const std::string directory = path_ + "/quarantine", path = absl::StrCat(directory, "/", absl::string_view(name.data(), name.size()));
+  if (::mkdir(directory.c_str(), 0750) != 0 && errno != EEXIST) return ErrnoStatus(errno, "make " + directory);
+  std::size_t files = 0;
+  struct Close {
+    void operator()(DIR* dir) const { ::closedir(dir); }
+  };
+  const std::unique_ptr<DIR, Close> entries(::opendir(directory.c_str()));
+  while (entries != nullptr && ::readdir(entries.get()) != nullptr) ++files;
+  if (files > kMaxQuarantineFiles)
+    return absl::ResourceExhaustedError(absl::StrCat(directory, " holds ", files, " files: look at them and move them away"));
+  const UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+  if (!fd.valid()) return errno == EEXIST ? absl::OkStatus() : ErrnoStatus(errno, "make " + path);
+  return WriteAll(fd.get(), bytes, 0, path);
 }
 
 absl::Status FileDevice::SubmitWrite(std::uint64_t tag, BlockAddress to,

@@ -3,6 +3,7 @@
 //   <path>/LOCK            flock; holds the pid
 //   <path>/superblock      4 copies of 4 KiB
 //   <path>/seg-0000002a    one file per segment, hexadecimal
+//   <path>/quarantine/     copies of what could not be believed; never read or deleted here, at most kMaxQuarantineFiles
 //
 // Threads: one thread at a time.
 #pragma once
@@ -32,6 +33,7 @@ class FileDevice : public LogDevice {
   absl::Status CreateSegment(std::uint32_t number, std::uint32_t blocks) override;
   absl::Status AttachSegment(std::uint32_t number, std::uint32_t blocks) override;
   absl::Status Read(BlockAddress from, std::span<std::byte> out) override;
+  absl::Status Quarantine(std::string_view name, std::span<const std::byte> bytes) override;
   absl::Status SubmitWrite(std::uint64_t tag, BlockAddress to,
                            std::span<const std::span<const std::byte>> parts) override;
   absl::Status SubmitRead(std::uint64_t tag, BlockAddress from, std::span<std::byte> out) override;

@@ -15,6 +15,7 @@ struct LogCounters {
   Counter refused_pages_total;  // stale epoch, unknown or ended space, bad crc, two versions
   Counter cleaned_pages_total;  // copied forward
   Counter cleaned_segments_total;
+  Counter sealed_segments_total;
   Counter fences_total;  // epochs raised
   Counter trims_total;
   Counter ended_spaces_total;
@@ -29,6 +30,8 @@ struct LogCounters {
   Counter read_errors_total;  // reads that ended in an error of the disk
   Counter bad_pages_total;    // versions found unreadable, by any reader
   Counter bad_pages;          // of them not yet replaced
+  Counter suspect_spaces;     // spaces that may have lost pages nobody can name
+  Counter start_ns;           // how long the start took
 };
 
 }  // namespace ashlar::snode

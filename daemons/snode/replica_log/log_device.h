@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,6 +38,9 @@ class LogDevice {
   virtual absl::Status AttachSegment(std::uint32_t number, std::uint32_t blocks) = 0;
   // Reads whole blocks and waits.
   virtual absl::Status Read(BlockAddress from, std::span<std::byte> out) = 0;
+
+  // Keeps a copy of bytes that could not be believed, for people; once: a name that is there is left as it is.
+  virtual absl::Status Quarantine(std::string_view name, std::span<const std::byte> bytes) = 0;
 
   // --- data path; these return at once. Bytes are borrowed until the completion; all are aligned to 4 KiB ---
   // `parts` follow one another on disk. At most kMaxParts.

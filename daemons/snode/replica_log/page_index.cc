@@ -21,6 +21,8 @@ VersionVerdict PageIndex::Apply(const disk::Entry& entry, std::uint32_t segment,
     case disk::EntryKind::kPage:
     case disk::EntryKind::kZero:
       return ApplyPage(space, entry, segment);
+    case disk::EntryKind::kLost:
+      return ApplyLost(space, entry, segment);
     case disk::EntryKind::kTrim:
       ++segments_.at(segment).hiding_entries;
       ApplyTrim(space, entry, written_seq);
@@ -36,6 +38,7 @@ VersionVerdict PageIndex::Apply(const disk::Entry& entry, std::uint32_t segment,
     case disk::EntryKind::kClone:
     case disk::EntryKind::kSnapshot:
     case disk::EntryKind::kDrop:
+    case disk::EntryKind::kWritten:
       break;
   }
   ASHLAR_CHECK(false, "entry kind {} is refused before it comes here", static_cast<int>(entry.kind));
@@ -64,6 +67,26 @@ VersionVerdict PageIndex::ApplyPage(SpaceRecord& space, const disk::Entry& entry
                 .block = entry.block};
   segments_.AddLive(segment, LiveBytes(!it->second.zero()));
   return verdict;
+}
+
+// `count` names the segment its bytes were lost in: the same version may have been sent again meanwhile, and stand
+// elsewhere.
+VersionVerdict PageIndex::ApplyLost(SpaceRecord& space, const disk::Entry& entry, std::uint32_t segment) {
+  const PageNumber page(entry.page);
+  const auto held = space.pages.find(entry.page);
+  const bool lost_here = held != space.pages.end() && held->second.version == Version(entry.version) && held->second.segment == entry.count;
+  const bool higher = held == space.pages.end() || held->second.version < Version(entry.version);
+  if (space.ended || Version(entry.version) <= space.floors.At(page) || !(lost_here || higher)) return VersionVerdict::kSuperseded;
+  if (held == space.pages.end()) {
+    ++page_count_;
+    ++space.extents[ExtentOf(page)];
+  } else {
+    Drop(held->second);
+  }
+  space.pages[entry.page] = {.version = Version(entry.version), .era = entry.era, .crc = 0, .segment = segment, .epoch = entry.epoch, .block = 0, .bad = true};
+  if (space.bad_pages.insert(entry.page).second) ++bad_page_count_;
+  segments_.AddLive(segment, LiveBytes(false));
+  return VersionVerdict::kTake;
 }
 
 void PageIndex::ApplyTrim(SpaceRecord& space, const disk::Entry& entry, std::uint64_t written_seq) {
@@ -111,7 +134,7 @@ void PageIndex::ApplyEnd(SpaceRecord& space, std::uint64_t written_seq) {
   space.floors = {};
 }
 
-void PageIndex::Drop(const PageSlot& slot) { segments_.RemoveLive(slot.segment, LiveBytes(!slot.zero())); }
+void PageIndex::Drop(const PageSlot& slot) { segments_.RemoveLive(slot.segment, LiveBytes(slot.block != 0)); }
 
 void PageIndex::Forget(SpaceRecord& space, std::uint64_t page) {
   --page_count_;
@@ -158,7 +181,8 @@ bool PageIndex::IsLive(const disk::Entry& entry, std::uint32_t segment) const {
   if (space == nullptr || space->ended) return false;
   switch (entry.kind) {
     case disk::EntryKind::kPage:
-    case disk::EntryKind::kZero: {
+    case disk::EntryKind::kZero:
+    case disk::EntryKind::kLost: {
       auto it = space->pages.find(entry.page);
       return it != space->pages.end() && it->second.version == Version(entry.version) &&
              it->second.segment == segment && it->second.block == entry.block;

@@ -80,6 +80,7 @@ class PageIndex {
 
  private:
   VersionVerdict ApplyPage(SpaceRecord& space, const disk::Entry& entry, std::uint32_t segment);
+  VersionVerdict ApplyLost(SpaceRecord& space, const disk::Entry& entry, std::uint32_t segment);
   void ApplyTrim(SpaceRecord& space, const disk::Entry& entry, std::uint64_t written_seq);
   void ApplyOpen(SpaceRecord& space, const disk::Entry& entry, std::uint32_t segment, const OpenRecord& open);
   void ApplyEnd(SpaceRecord& space, std::uint64_t written_seq);

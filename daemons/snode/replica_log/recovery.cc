@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/base/mapping.h"
 #include "common/base/status.h"
 #include "common/telemetry/log.h"
@@ -18,8 +19,10 @@ namespace {
 
 // A number that no batch of the last writer can carry: it had at most four in flight beyond the highest that was seen.
 constexpr std::uint64_t kSequenceGap = 16;
-// Segments whose first block a crash can spoil at once: that of the batches in flight, and the next.
-constexpr std::size_t kMaxTorn = 2;
+// What is copied to quarantine at one start at most; the log itself is not touched either way.
+constexpr std::uint32_t kMaxQuarantineBlocks = 1024;
+// Of a gap whose other end lies elsewhere: the batch that is missing there had at most so many blocks.
+constexpr std::uint32_t kGapBlocks = 1 + disk::kMaxEntries;
 
 class Recovery {
  public:
@@ -32,20 +35,25 @@ class Recovery {
         buffer_(std::move(buffer)),
         headers_(std::move(headers)) {}
 
-  absl::StatusOr<ChainEnd> Run() {
+  absl::StatusOr<Recovered> Run() {
     ASHLAR_RETURN_IF_ERROR(ScanAll());
-    ASHLAR_ASSIGN_OR_RETURN(chain_, BuildChain(std::move(found_), torn_));
+    ASHLAR_ASSIGN_OR_RETURN(chain_, BuildChain(std::move(found_), torn_, acknowledged_upto_));
+    for (const ChainGap& gap : chain_.gaps) NoteGap(gap);
     LeaveOutLastStart();
     ASHLAR_RETURN_IF_ERROR(VerifyTail());
     ASHLAR_RETURN_IF_ERROR(ApplyAll());
-    ASHLAR_RETURN_IF_ERROR(CheckResult());
+    CheckResult();
     FreeDeadSegments();
+    for (const FoundBatch& batch : chain_.beyond) Quarantine("unsettled", batch.segment, batch.block, batch.end_block);
     if (!chain_.beyond.empty())
       log::Info("replica_log: batches in flight at the last stop are void count={} first={} last_good={}",
                 chain_.beyond.size(), chain_.beyond.front().batch_seq, LastSeq());
-    return ChainEnd{.next_seq = chain_.highest_seen + kSequenceGap,
-                    .resumes = LastSeq(),
-                    .header_crc = chain_.batches.empty() ? 0 : chain_.batches.back().header_crc};
+    for (const std::string& words : result_.damage) log::Error("{}", words);
+    result_.void_batches = static_cast<std::uint32_t>(chain_.beyond.size());
+    result_.end = {.next_seq = std::max(chain_.highest_seen, chain_.acknowledged_upto) + kSequenceGap,
+                   .resumes = LastSeq(),
+                   .header_crc = chain_.batches.empty() ? 0 : chain_.batches.back().header_crc};
+    return std::move(result_);
   }
 
  private:
@@ -59,28 +67,59 @@ class Recovery {
       ASHLAR_ASSIGN_OR_RETURN(SegmentScan scan, ScanSegment(device_, superblock_.store_uuid, s, segments_.blocks()));
       segments_.at(s).generation = scan.generation;
       if (scan.first_block_bad) torn_.insert(s);
+      if (!scan.batches.empty()) ++(scan.sealed ? result_.sealed_segments : result_.scanned_segments);
+      acknowledged_upto_ = std::max(acknowledged_upto_, scan.acknowledged_upto);
       found_.insert(found_.end(), scan.batches.begin(), scan.batches.end());
+      if (scan.sealed) footers_[s] = std::move(scan.entries);
     }
-    if (torn_.size() > kMaxTorn)
-      return absl::DataLossError(absl::StrCat("replica_log: the first block of ", torn_.size(),
-                                              " segments is unreadable, a crash spoils at most ", kMaxTorn));
     return absl::OkStatus();
+  }
+
+  // Acknowledged batches are missing. Where they lay, as far as their neighbours tell, is copied for people to look at.
+  void NoteGap(const ChainGap& gap) {
+    result_.damage.push_back(absl::StrCat(
+        "replica_log: acknowledged batches are missing after=", gap.after.batch_seq, " before=",
+        gap.before ? gap.before->first_seq : chain_.acknowledged_upto + 1, " segment=", gap.after.segment, " block=", gap.after.end_block,
+        ": the disk lost or damaged them; homes must compare what is kept here"));
+    const bool together = gap.before && gap.before->segment == gap.after.segment;
+    const std::uint32_t end = std::min(segments_.blocks(), gap.after.end_block + kGapBlocks);
+    if (!gap.after.sealed) Quarantine("corrupt", gap.after.segment, gap.after.end_block, together ? gap.before->block : end);
+    if (gap.before && !together && !gap.before->sealed) Quarantine("corrupt", gap.before->segment, 0, gap.before->block);
+  }
+
+  // Best effort: a start must not fail because a copy for people does.
+  void Quarantine(std::string_view why, std::uint32_t segment, std::uint32_t block, std::uint32_t end) {
+    const std::uint32_t count = end > block ? std::min(end - block, kMaxQuarantineBlocks - quarantined_blocks_) : 0;
+    if (count == 0) return;
+    absl::StatusOr<Mapping> copy = Mapping::Anonymous(count * disk::kBlockBytes);
+    if (!copy.ok()) return;
+    const std::span<std::byte> bytes = copy->bytes().first(count * disk::kBlockBytes);
+    for (std::uint32_t b = 0; b < count; ++b)  // one by one: a block that cannot be read stays zeros
+      device_.Read({segment, block + b}, bytes.subspan(b * disk::kBlockBytes, disk::kBlockBytes)).IgnoreError();
+    quarantined_blocks_ += count;
+    const std::string name = absl::StrFormat("%s-seg-%08x-generation-%d-block-%d", why, segment, segments_.at(segment).generation, block);
+    const absl::Status status = device_.Quarantine(name, bytes);
+    log::Warn("replica_log: copied to quarantine name={} blocks={} status={}", name, count, status);
   }
 
   // The mark of a start after which nothing was written says nothing that the next one does not say again: its segment
   // can be used at once, so that any number of starts costs no space.
   void LeaveOutLastStart() {
     auto& batches = chain_.batches;
-    while (batches.size() > 1 && batches.back().entry_count == 0 && batches.back().block == 0) batches.pop_back();
+    while (batches.size() > 1 && !batches.back().sealed && batches.back().entry_count == 0 && batches.back().block == 0)
+      batches.pop_back();
   }
 
   // Batches that nothing proves acknowledged are read in full; the first that does not verify ends the log.
   absl::Status VerifyTail() {
     for (std::size_t i = 0; i < chain_.batches.size(); ++i) {
       if (chain_.batches[i].batch_seq <= chain_.acknowledged_upto) continue;
-      if (torn_.contains(chain_.batches[i].segment)) continue;  // being overwritten: all of it is dead, see CheckResult
+      if (torn_.contains(chain_.batches[i].segment) || chain_.batches[i].sealed) continue;  // torn: see CheckResult
       ASHLAR_ASSIGN_OR_RETURN(const bool good, BatchVerifies(device_, superblock_.store_uuid, chain_.batches[i]));
-      if (!good) return CutChain(&chain_, i);
+      if (!good) {
+        CutChain(&chain_, i);
+        break;
+      }
     }
     return absl::OkStatus();
   }
@@ -92,7 +131,7 @@ class Recovery {
     const bool none_free = !chain_.batches.empty() && used.size() == segments_.free_count();
     auto& batches = chain_.batches;
     const auto last_segment = std::find_if(batches.begin(), batches.end(), [&](const FoundBatch& batch) {
-      return none_free && batch.segment == batches.back().segment;
+      return none_free && !batches.back().sealed && batch.segment == batches.back().segment;
     });
     for (auto it = batches.begin(); it != last_segment; ++it) ASHLAR_RETURN_IF_ERROR(Apply(*it));
     if (last_segment == batches.end()) return absl::OkStatus();
@@ -123,9 +162,10 @@ class Recovery {
         for (std::uint64_t i = 0; i < entry.count; ++i)
           if (space->floors.At(PageNumber(entry.page + i)) < Version(entry.version)) return true;
       } else if (entry.kind == disk::EntryKind::kOpen) {
-        ASHLAR_ASSIGN_OR_RETURN(OpenRecord open, ReadOpen(batch, entry));
-        open.era = space->open.era;
-        if (open != space->open) return true;
+        ASHLAR_ASSIGN_OR_RETURN(std::optional<OpenRecord> open, ReadOpen(batch, entry));
+        if (!open) return true;
+        open->era = space->open.era;
+        if (*open != space->open) return true;
       } else if (index_.Judge(*space, PageNumber(entry.page), {Version(entry.version), entry.crc}) ==
                  VersionVerdict::kTake) {
         return true;
@@ -143,28 +183,46 @@ class Recovery {
   }
 
   absl::Status Apply(const FoundBatch& batch) {
-    ASHLAR_ASSIGN_OR_RETURN(const disk::DecodedHeader decoded, ReadHeader(batch));
     SegmentInfo& info = segments_.at(batch.segment);
     if (info.state == SegmentState::kFree) {
       segments_.SetState(batch.segment, SegmentState::kClosed);
-      info.first_seq = batch.batch_seq;
+      info.first_seq = batch.first_seq;
     }
-    info.end_block = batch.block + 1U + batch.data_blocks;
-    const std::uint64_t written_seq = batch.trims_upto != 0 ? batch.trims_upto : batch.batch_seq;
-    for (const disk::Entry& entry : decoded.entries) {
-      if (entry.kind > disk::EntryKind::kEnd)
-        return absl::DataLossError(
-            absl::StrCat(Where(batch), ": entry kind ", static_cast<int>(entry.kind), " is of a newer release"));
-      std::optional<OpenRecord> open;
-      if (entry.kind == disk::EntryKind::kOpen) {
-        if (torn_.contains(batch.segment)) continue;  // dead; its data may be overwritten
-        ASHLAR_ASSIGN_OR_RETURN(open, ReadOpen(batch, entry));
+    info.end_block = batch.end_block;
+    std::uint64_t written_seq = batch.trims_upto != 0 ? batch.trims_upto : batch.batch_seq;
+    if (batch.sealed) {
+      for (const disk::Entry& entry : footers_.at(batch.segment)) {
+        if (entry.kind == disk::EntryKind::kWritten)
+          written_seq = entry.space;
+        else
+          ASHLAR_RETURN_IF_ERROR(Apply(batch, entry, written_seq));
       }
-      if (index_.Apply(entry, batch.segment, written_seq, open ? &*open : nullptr) == VersionVerdict::kTwoVersions)
-        return absl::DataLossError(absl::StrCat(Where(batch), ": space ", entry.space, " page ", entry.page,
-                                                " version ", entry.version, " was written twice with different bytes"));
-      NoteHiding(entry, batch.segment, written_seq);
+      footers_.erase(batch.segment);
+      return absl::OkStatus();
     }
+    ASHLAR_ASSIGN_OR_RETURN(const disk::DecodedHeader decoded, ReadHeader(batch));
+    for (const disk::Entry& entry : decoded.entries) ASHLAR_RETURN_IF_ERROR(Apply(batch, entry, written_seq));
+    return absl::OkStatus();
+  }
+
+  absl::Status Apply(const FoundBatch& batch, const disk::Entry& entry, std::uint64_t written_seq) {
+    if (entry.kind == disk::EntryKind::kClone || entry.kind == disk::EntryKind::kSnapshot || entry.kind == disk::EntryKind::kDrop)
+      return absl::DataLossError(
+          absl::StrCat(Where(batch), ": entry kind ", static_cast<int>(entry.kind), " is of a newer release"));
+    std::optional<OpenRecord> open;
+    if (entry.kind == disk::EntryKind::kOpen) {
+      ASHLAR_ASSIGN_OR_RETURN(open, ReadOpen(batch, entry));
+      if (!open) {
+        if (torn_.contains(batch.segment)) return absl::OkStatus();  // dead; its data is being overwritten
+        damaged_opens_.push_back({entry, batch.segment});
+        // The epoch stands in the entry, and stays in force: whoever goes on fences above it.
+        open = OpenRecord{.epoch = Epoch(entry.epoch), .view = 0, .owner = {}, .home = {}, .era = entry.era, .ack = 0, .replicas = {}};
+      }
+    }
+    if (index_.Apply(entry, batch.segment, written_seq, open ? &*open : nullptr) == VersionVerdict::kTwoVersions)
+      return absl::DataLossError(absl::StrCat(Where(batch), ": space ", entry.space, " page ", entry.page,
+                                              " version ", entry.version, " was written twice with different bytes"));
+    NoteHiding(entry, batch.segment, written_seq);
     return absl::OkStatus();
   }
 
@@ -197,39 +255,39 @@ class Recovery {
     return absl::StrCat("replica_log: segment ", batch.segment, " block ", batch.block);
   }
 
-  absl::StatusOr<OpenRecord> ReadOpen(const FoundBatch& batch, const disk::Entry& entry) {
+  // nullopt: its bytes are damaged.
+  absl::StatusOr<std::optional<OpenRecord>> ReadOpen(const FoundBatch& batch, const disk::Entry& entry) {
     disk::Block data(buffer_.bytes().first<disk::kBlockBytes>());
-    ASHLAR_RETURN_IF_ERROR(device_.Read({batch.segment, entry.block}, data));
-    if (disk::EntryCrc(entry, data) != entry.crc)
-      return absl::DataLossError(
-          absl::StrCat(Where(batch), ": the record that opens space ", entry.space, " is damaged"));
+    if (!device_.Read({batch.segment, entry.block}, data).ok() || disk::EntryCrc(entry, data) != entry.crc) return std::nullopt;
     std::optional<OpenRecord> open = DecodeOpen(data);
     if (!open || open->epoch.value() != entry.epoch)
       return absl::DataLossError(
           absl::StrCat(Where(batch), ": the record that opens space ", entry.space, " is not understood"));
-    return *std::move(open);
+    return open;
   }
 
-  absl::Status CheckResult() {
+  // Damage that shows only when everything was applied.
+  void CheckResult() {
     for (std::uint32_t s : torn_)
       if (segments_.at(s).live_entries > 0)
-        return absl::DataLossError(absl::StrCat("replica_log: segment ", s, " lost its first block, but ",
-                                                segments_.at(s).live_entries,
-                                                " of its entries are still needed: the disk damaged it"));
-    absl::Status result;
+        result_.damage.push_back(absl::StrCat("replica_log: segment ", s, " lost its first batch, and ", segments_.at(s).live_entries,
+                                              " of its entries are still needed: the disk damaged it"));
+    for (const auto& [entry, segment] : damaged_opens_)
+      if (index_.IsLive(entry, segment))
+        result_.damage.push_back(absl::StrCat("replica_log: the record that opens space ", entry.space, " under epoch ", entry.epoch,
+                                              " is damaged: its owner is not known until it is opened anew"));
     index_.ForEachSpace([&](SpaceId id, const SpaceRecord& space) {
       if (!space.ended && space.open.epoch == Epoch(0) && !space.pages.empty())
-        result = absl::DataLossError(absl::StrCat("replica_log: space ", id.value(), " has ", space.pages.size(),
-                                                  " pages, but nothing says who opened it"));
+        result_.damage.push_back(absl::StrCat("replica_log: space ", id.value(), " has ", space.pages.size(),
+                                              " pages, but nothing says who opened it"));
     });
-    return result;
   }
 
   // What a torn segment still shows is dead; and the oldest segments may hold nothing that is needed any more.
   void FreeDeadSegments() {
     ForgetHiding();
     for (std::uint32_t s : torn_)
-      if (segments_.at(s).state == SegmentState::kClosed) segments_.SetState(s, SegmentState::kFree);
+      if (segments_.at(s).state == SegmentState::kClosed && segments_.at(s).live_entries == 0) segments_.SetState(s, SegmentState::kFree);
     for (auto oldest = segments_.OldestClosed(); oldest; oldest = segments_.OldestClosed()) {
       const SegmentInfo& info = segments_.at(*oldest);
       if (info.live_entries > 0 || info.hiding_entries > 0) break;
@@ -248,6 +306,11 @@ class Recovery {
     std::uint32_t entries = 0;
     std::uint64_t written_seq = 0;
   };
+  Recovered result_;
+  std::uint32_t quarantined_blocks_ = 0;
+  std::uint64_t acknowledged_upto_ = 0;  // what seals prove
+  absl::flat_hash_map<std::uint32_t, std::vector<disk::Entry>> footers_;
+  std::vector<std::pair<disk::Entry, std::uint32_t>> damaged_opens_;
   std::vector<FoundBatch> found_;
   std::set<std::uint32_t> torn_;
   absl::flat_hash_map<std::tuple<int, std::uint64_t, std::uint64_t, std::uint64_t, std::uint32_t>, Hiding> hiding_;
@@ -256,7 +319,7 @@ class Recovery {
 
 }  // namespace
 
-absl::StatusOr<ChainEnd> Recover(LogDevice& device, const Superblock& superblock, SegmentTable& segments,
+absl::StatusOr<Recovered> Recover(LogDevice& device, const Superblock& superblock, SegmentTable& segments,
                                  PageIndex& index) {
   ASHLAR_ASSIGN_OR_RETURN(Mapping buffer, Mapping::Anonymous(disk::kBlockBytes));
   ASHLAR_ASSIGN_OR_RETURN(HeaderWindow headers, HeaderWindow::Make(device, segments.blocks()));

@@ -92,18 +92,28 @@ absl::StatusOr<std::unique_ptr<ReplicaLog>> ReplicaLog::Open(LogOptions options,
 }
 
 absl::Status ReplicaLog::Start() {
-  ASHLAR_ASSIGN_OR_RETURN(const ChainEnd end, Recover(*device_, superblock_, segments_, index_));
+  const std::uint64_t begun_ns = MonotonicNs();
+  ASHLAR_ASSIGN_OR_RETURN(const Recovered found, Recover(*device_, superblock_, segments_, index_));
+  const ChainEnd& end = found.end;
+  if (!found.damage.empty())
+    index_.ForEachSpace([this](SpaceId id, const SpaceRecord& space) {
+      if (!space.ended) suspect_.insert(id);
+    });
+  counters_.suspect_spaces.Set(suspect_.size());
+  counters_.bad_pages.Set(index_.bad_page_count());
   ASHLAR_ASSIGN_OR_RETURN(committer_,
                           Committer::Make(*device_, segments_, clock_, counters_, superblock_.store_uuid, end));
-  ASHLAR_ASSIGN_OR_RETURN(cleaner_, Cleaner::Make(*device_, segments_, index_, superblock_.store_uuid));
+  ASHLAR_ASSIGN_OR_RETURN(cleaner_, Cleaner::Make(*device_, segments_, index_, counters_, superblock_.store_uuid));
   ASHLAR_ASSIGN_OR_RETURN(reader_, PageReader::Make(*device_, index_, counters_, clock_));
   if (committer_->RoomFor(EntrySource::kCleaner) == 0)
     return absl::DataLossError("replica_log: no segment is free to start in, not even one of the reserve");
   ASHLAR_RETURN_IF_ERROR(committer_->Submit({}));  // from here on the old tail is void, for ever
   counters_.marks_total.Add();
   ASHLAR_RETURN_IF_ERROR(WaitIdle());
-  log::Info("replica_log: open batches_upto={} spaces={} pages={} segments_free={} of={}", end.resumes,
-            index_.space_count(), index_.page_count(), segments_.free_count(), segments_.count());
+  counters_.start_ns.Set(MonotonicNs() - begun_ns);
+  log::Info("replica_log: open batches_upto={} spaces={} pages={} segments_free={} of={} footers={} scanned={} damage={} took_ms={}", end.resumes,
+            index_.space_count(), index_.page_count(), segments_.free_count(), segments_.count(), found.sealed_segments,
+            found.scanned_segments, found.damage.size(), counters_.start_ns.value() / 1'000'000);
   return absl::OkStatus();
 }
 
@@ -125,7 +135,7 @@ CapacityState ReplicaLog::capacity() const {
 }
 
 bool ReplicaLog::idle() const {
-  return committer_->idle() && appends_.empty() && controls_.empty() && ready_.empty() && !cleaner_->active() && reader_->idle();
+  return committer_->idle() && !committer_->sealing() && appends_.empty() && controls_.empty() && ready_.empty() && !cleaner_->active() && reader_->idle();
 }
 
 // --- calls ---
@@ -570,6 +580,11 @@ SpaceAnswer ReplicaLog::JudgeReader(SpaceId space, Epoch epoch) const {
   return Answer(space, JudgeEpoch(intake_.Now(index_, space), epoch));
 }
 
+void ReplicaLog::ClearSuspect(SpaceId space) {
+  suspect_.erase(space);
+  counters_.suspect_spaces.Set(suspect_.size());
+}
+
 absl::Status ReplicaLog::ReadPages(SpaceId space, std::span<const PageNumber> pages, PageReader::Done done) {
   ASHLAR_RETURN_IF_ERROR(failed_);
   return reader_->Start(space, pages, std::move(done));
@@ -607,6 +622,7 @@ void ReplicaLog::CollectStats(StatList& stats) const {
   stats.Add("refused_pages_total", counters_.refused_pages_total);
   stats.Add("cleaned_pages_total", counters_.cleaned_pages_total);
   stats.Add("cleaned_segments_total", counters_.cleaned_segments_total);
+  stats.Add("sealed_segments_total", counters_.sealed_segments_total);
   stats.Add("fences_total", counters_.fences_total);
   stats.Add("trims_total", counters_.trims_total);
   stats.Add("ended_spaces_total", counters_.ended_spaces_total);
@@ -621,6 +637,8 @@ void ReplicaLog::CollectStats(StatList& stats) const {
   stats.Add("read_errors_total", counters_.read_errors_total);
   stats.Add("bad_pages_total", counters_.bad_pages_total);
   stats.Add("bad_pages", counters_.bad_pages);
+  stats.Add("suspect_spaces", counters_.suspect_spaces);
+  stats.Add("start_ns", counters_.start_ns);
   segments_.CollectStats(stats);
 }
 

@@ -16,7 +16,7 @@
 #include <span>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
@@ -114,6 +114,13 @@ class ReplicaLog {
   // Reads what is durable of at most PageReader::kMaxPages pages. ResourceExhausted: too many calls wait.
   absl::Status ReadPages(SpaceId space, std::span<const PageNumber> pages, PageReader::Done done);
 
+  // At the start acknowledged batches were missing: pages of this space may be lost that nobody can name. Until its home
+  // has compared everything it knows with what is kept here.
+  bool IsSuspect(SpaceId space) const { return suspect_.contains(space); }
+  void ClearSuspect(SpaceId space);
+  std::uint64_t bad_pages() const { return counters_.bad_pages.value(); }  // any thread
+  std::uint64_t suspect_spaces() const { return counters_.suspect_spaces.value(); }  // any thread
+
   // Waits for the disk. `out` gets the bytes of the version held, zeros for a zero page. NotFound; DataLoss: the bytes
   // do not match their checksum.
   absl::StatusOr<StoredPage> ReadPage(SpaceId space, PageNumber page, std::span<std::byte, kPageBytes> out);
@@ -164,6 +171,7 @@ class ReplicaLog {
   std::unique_ptr<Committer> committer_;
   std::unique_ptr<Cleaner> cleaner_;
   std::unique_ptr<PageReader> reader_;
+  absl::flat_hash_set<SpaceId> suspect_;
   std::deque<PendingEntry> appends_;
   std::deque<PendingEntry> controls_;
   std::vector<std::shared_ptr<Waiter>> ready_;  // decided in full, `done` not yet run

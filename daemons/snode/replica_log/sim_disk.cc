@@ -49,6 +49,11 @@ absl::Status SimDisk::Read(BlockAddress from, std::span<std::byte> out) {
   return absl::OkStatus();
 }
 
+absl::Status SimDisk::Quarantine(std::string_view name, std::span<const std::byte> bytes) {
+  medium_.quarantine.try_emplace(std::string(name), bytes.begin(), bytes.end());
+  return absl::OkStatus();
+}
+
 absl::Status SimDisk::SubmitWrite(std::uint64_t tag, BlockAddress to,
                                   std::span<const std::span<const std::byte>> parts) {
   ASHLAR_CHECK(!crashed_ && parts.size() <= kMaxParts, "parts={}", parts.size());
@@ -78,6 +83,8 @@ void SimDisk::Complete(std::size_t i, int error) {
     --fail_writes_;
     error = EIO;
   }
+  for (std::size_t b = 0; b < pending_[i].bytes.size() / disk::kBlockBytes; ++b)
+    if (unwritable_.contains({pending_[i].to.segment, pending_[i].to.block + static_cast<std::uint32_t>(b)})) error = EIO;
   Persist(pending_[i]);
   completed_.push_back({.tag = pending_[i].tag, .error = error});
   pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(i));

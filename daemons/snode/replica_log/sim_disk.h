@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@ namespace ashlar::snode {
 struct SimMedium {
   std::vector<std::vector<std::byte>> superblocks = std::vector<std::vector<std::byte>>(4);
   std::map<std::uint32_t, std::vector<std::byte>> segments;
+  std::map<std::string, std::vector<std::byte>> quarantine;
 };
 
 class SimDisk : public LogDevice {
@@ -35,6 +37,7 @@ class SimDisk : public LogDevice {
   absl::Status CreateSegment(std::uint32_t number, std::uint32_t blocks) override;
   absl::Status AttachSegment(std::uint32_t number, std::uint32_t blocks) override;
   absl::Status Read(BlockAddress from, std::span<std::byte> out) override;
+  absl::Status Quarantine(std::string_view name, std::span<const std::byte> bytes) override;
   absl::Status SubmitWrite(std::uint64_t tag, BlockAddress to,
                            std::span<const std::span<const std::byte>> parts) override;
   absl::Status SubmitRead(std::uint64_t tag, BlockAddress from, std::span<std::byte> out) override;
@@ -44,11 +47,14 @@ class SimDisk : public LogDevice {
   // true (default): writes complete at the next Reap. false: the test completes them.
   void set_auto_complete(bool on) { auto_complete_ = on; }
   std::size_t pending_writes() const { return pending_.size(); }
+  BlockAddress PendingAt(std::size_t i) const { return pending_.at(i).to; }  // where pending write `i` begins
   // Makes pending write `i` durable, or fails it with `error` (its bytes reach the medium all the same: the worst
   // case).
   void Complete(std::size_t i, int error = 0);
   // The next `count` writes to complete fail with EIO.
   void FailNextWrites(int count) { fail_writes_ = count; }
+  // Writes that touch this block fail with EIO from now on.
+  void FailWritesTo(std::uint32_t segment, std::size_t block) { unwritable_.insert({segment, static_cast<std::uint32_t>(block)}); }
   // Reads that touch this block fail with EIO from now on.
   void FailReadsOf(BlockAddress block) { unreadable_.insert({block.segment, block.block}); }
   // The power goes. The object is of no further use: make another on the same medium.
@@ -69,7 +75,7 @@ class SimDisk : public LogDevice {
   bool auto_complete_ = true;
   bool crashed_ = false;
   int fail_writes_ = 0;
-  std::set<std::pair<std::uint32_t, std::uint32_t>> unreadable_;
+  std::set<std::pair<std::uint32_t, std::uint32_t>> unreadable_, unwritable_;
   std::uint64_t writes_completed_ = 0;
 };
 

@@ -107,7 +107,7 @@ TEST(BatchCodec, OneEntryOfEachKindReadsBack) {
   Bytes bytes(disk::kBlockBytes);
   std::vector<Entry> entries;
   std::uint16_t block = 0;
-  for (int kind = 1; kind <= 8; ++kind) {
+  for (int kind = 1; kind <= 9; ++kind) {
     Entry entry{
         .space = 0x20, .page = static_cast<std::uint64_t>(kind), .version = 7, .kind = static_cast<EntryKind>(kind)};
     if (disk::HasData(entry.kind)) entry.block = ++block;
@@ -115,13 +115,13 @@ TEST(BatchCodec, OneEntryOfEachKindReadsBack) {
     entries.push_back(entry);
   }
   BatchHeader header = ExampleHeader();
-  header.entry_count = 8;
+  header.entry_count = 9;
   header.data_blocks = 2;
   disk::EncodeHeader(header, entries, BlockAt(bytes));
   const disk::DecodedHeader decoded = disk::DecodeHeader(BlockAt(bytes));
   ASSERT_EQ(decoded.fault, disk::HeaderFault::kNone) << decoded.reason;
-  ASSERT_EQ(decoded.entries.size(), 8U);
-  for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(std::memcmp(&decoded.entries[i], &entries[i], sizeof(Entry)), 0) << i;
+  ASSERT_EQ(decoded.entries.size(), 9U);
+  for (std::size_t i = 0; i < 9; ++i) EXPECT_EQ(std::memcmp(&decoded.entries[i], &entries[i], sizeof(Entry)), 0) << i;
 }
 
 TEST(BatchCodec, EveryFlippedBitOfTheHeaderBlockIsSeen) {
@@ -179,7 +179,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Damage{"TrimsInTheFuture", [](auto& h, auto&) { h.trims_upto = h.batch_seq; }},
                     Damage{"MarkWithEntries", [](auto& h, auto&) { h.kind = BatchKind::kMark; }},
                     Damage{"EntryKind0", [](auto&, auto& e) { e[1].kind = static_cast<EntryKind>(0); }},
-                    Damage{"EntryKind9", [](auto&, auto& e) { e[1].kind = static_cast<EntryKind>(9); }},
+                    Damage{"EntryKindOfFooters", [](auto&, auto& e) { e[1].kind = EntryKind::kWritten; }},
+                    Damage{"EntryKind11", [](auto&, auto& e) { e[1].kind = static_cast<EntryKind>(11); }},
                     Damage{"EntryFlag", [](auto&, auto& e) { e[2].flags = 4; }},
                     Damage{"Space0", [](auto&, auto& e) { e[0].space = 0; }},
                     Damage{"PageWithoutBlock", [](auto&, auto& e) { e[0].block = 0; }},
@@ -189,6 +190,60 @@ INSTANTIATE_TEST_SUITE_P(
                     Damage{"CountOfAPage", [](auto&, auto& e) { e[0].count = 1; }},
                     Damage{"VersionTooHigh", [](auto&, auto& e) { e[0].version = kMaxVersion + 1; }}),
     [](const auto& damage) { return damage.param.name; });
+
+// The footer of a segment of 200 blocks with the worked example's entries as its last batch, and 100 zero pages before.
+class FooterTest : public testing::Test {
+ protected:
+  static constexpr std::uint32_t kBlocks = 200;
+  FooterTest() : entries_(100), bytes_(disk::FooterBlocks(104) * disk::kBlockBytes) {
+    for (std::uint32_t i = 0; i < 100; ++i) {
+      entries_[i] = {.space = 0x11, .page = i, .version = 1, .kind = EntryKind::kZero};
+      entries_[i].crc = disk::EntryCrc(entries_[i], {});
+    }
+    entries_.push_back({.space = 1000, .kind = EntryKind::kWritten});
+    Bytes example = ExampleBatch();
+    const auto batch = disk::DecodeHeader(BlockAt(example)).entries;
+    entries_.insert(entries_.end(), batch.begin(), batch.end());
+    BatchHeader header = ExampleHeader();
+    header.data_blocks = 0;
+    header.resumes = 989;
+    header.durable_upto = 1001;
+    disk::EncodeFooter(header, entries_, 990, 60, kBlocks, bytes_);
+  }
+  std::optional<disk::SealBlock> Seal(std::string* reason) {
+    return disk::DecodeSeal(BlockAt(bytes_, bytes_.size() / disk::kBlockBytes - 1), kBlocks, reason);
+  }
+  std::vector<Entry> entries_;
+  Bytes bytes_;
+};
+
+TEST_F(FooterTest, HasGoldenBytesAndReadsBack) {
+  ASSERT_EQ(bytes_.size(), 3 * disk::kBlockBytes);
+  EXPECT_EQ(Hex(std::span(bytes_).subspan(2 * disk::kBlockBytes + 112, 32)),
+            "c5000000" "68000000" "de03000000000000" "e803000000000000" "5e49e323" "3c000000");
+  EXPECT_EQ(Crc32c(bytes_), 2994211120U);
+  std::string reason;
+  const auto seal = Seal(&reason);
+  ASSERT_TRUE(seal.has_value()) << reason;
+  EXPECT_EQ(seal->header.block, 199U);
+  EXPECT_EQ(seal->seal.first_footer_block, 197U);
+  const auto entries = disk::DecodeFooter(*seal, std::span(bytes_).first(2 * disk::kBlockBytes));
+  ASSERT_TRUE(entries.has_value());
+  ASSERT_EQ(entries->size(), entries_.size());
+  EXPECT_EQ(std::memcmp(entries->data(), entries_.data(), entries_.size() * sizeof(Entry)), 0);
+}
+
+TEST_F(FooterTest, EveryFlippedBitIsSeen) {
+  const Bytes good = bytes_;
+  std::string reason;
+  for (std::size_t bit = 0; bit < bytes_.size() * 8; bit += 101) {
+    bytes_ = good;
+    bytes_[bit / 8] ^= std::byte{1} << (bit % 8);
+    const auto seal = Seal(&reason);
+    ASSERT_TRUE(!seal || !disk::DecodeFooter(*seal, std::span(bytes_).first(2 * disk::kBlockBytes))) << "bit " << bit;
+    ASSERT_EQ(reason, "") << "no release wrote that";
+  }
+}
 
 TEST(OpenRecord, ReadsBackAndRefusesWhatItDoesNotKnow) {
   const OpenRecord record{.epoch = Epoch(4),

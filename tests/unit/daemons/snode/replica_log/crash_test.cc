@@ -169,6 +169,7 @@ TEST_F(CrashTest, CrashesDuringStart) {
                                std::span<const std::span<const std::byte>> p) override {
         return disk.SubmitWrite(t, a, p);
       }
+      absl::Status Quarantine(std::string_view n, std::span<const std::byte> b) override { return disk.Quarantine(n, b); }
       absl::Status SubmitRead(std::uint64_t t, BlockAddress f, std::span<std::byte> o) override {
         return disk.SubmitRead(t, f, o);
       }

@@ -138,6 +138,11 @@ class LogFixture : public testing::Test {
     }
     return stored->version.value();
   }
+  // Reading it answers DataLoss: the snode knows that it had it.
+  bool IsBad(std::uint64_t space, std::uint64_t page) {
+    alignas(8) std::array<std::byte, kPageBytes> bytes;
+    return absl::IsDataLoss(log_->ReadPage(SpaceId(space), PageNumber(page), bytes).status());
+  }
   std::uint64_t Stat(std::string_view name, std::string_view labels = "") {
     StatList stats;
     log_->CollectStats(stats);

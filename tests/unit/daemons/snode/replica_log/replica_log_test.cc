@@ -357,9 +357,20 @@ class DamagedLog : public LogFixture {
   std::vector<std::byte>* segment_ = nullptr;
 };
 
-TEST_F(DamagedLog, ABadHeaderInTheMiddleIsDataLoss) {
+TEST_F(DamagedLog, ABadHeaderInTheMiddleIsNamedCopiedAndSurvived) {
   At(3, 60) ^= std::byte{1};
-  EXPECT_TRUE(absl::IsDataLoss(TryStart()));
+  Start();
+  EXPECT_TRUE(log_->IsSuspect(SpaceId(5))) << "which pages that batch had nobody knows";
+  EXPECT_EQ(Stat("suspect_spaces"), 1U);
+  EXPECT_EQ(Held(5, 1), 0U);
+  EXPECT_EQ(Held(5, 2), 1U);
+  EXPECT_EQ(Held(5, 3), 1U);
+  ASSERT_EQ(medium_.quarantine.size(), 1U);
+  EXPECT_EQ(medium_.quarantine.begin()->first, "corrupt-seg-00000000-generation-1-block-3");
+  EXPECT_EQ(medium_.quarantine.begin()->second.size(), 2 * disk::kBlockBytes);
+  EXPECT_EQ(AppendOne(TestPage(5, 1, 1).Append()), Outcome::kTaken) << "the home sends it again";
+  log_->ClearSuspect(SpaceId(5));
+  EXPECT_EQ(Stat("suspect_spaces"), 0U);
 }
 
 TEST_F(DamagedLog, ATornLastBatchIsVoidAndNeverComesBack) {
@@ -368,23 +379,34 @@ TEST_F(DamagedLog, ATornLastBatchIsVoidAndNeverComesBack) {
   Start();
   EXPECT_EQ(Held(5, 2), 1U);
   EXPECT_EQ(Held(5, 3), 0U);
+  EXPECT_FALSE(log_->IsSuspect(SpaceId(5))) << "a crash can do that";
+  ASSERT_EQ(medium_.quarantine.size(), 1U);
+  EXPECT_EQ(medium_.quarantine.begin()->first, "unsettled-seg-00000000-generation-1-block-7");
   At(8, 5) = saved;  // even if the disk changes its mind
   Restart();
   EXPECT_EQ(Held(5, 3), 0U);
   EXPECT_EQ(Held(5, 2), 1U);
 }
 
-TEST_F(DamagedLog, ATornBatchThatAMarkProvesAcknowledgedIsDataLoss) {
+TEST_F(DamagedLog, ATornBatchThatAMarkProvesAcknowledgedIsDamage) {
   Start();
   EXPECT_EQ(AppendOne(TestPage(5, 4, 1).Append()), Outcome::kTaken);  // its header covers the earlier ones
   log_.reset();
   At(7, 60) ^= std::byte{1};
-  EXPECT_TRUE(absl::IsDataLoss(TryStart()));
+  Start();
+  EXPECT_TRUE(log_->IsSuspect(SpaceId(5)));
+  EXPECT_EQ(Held(5, 3), 0U);
+  EXPECT_EQ(Held(5, 4), 1U) << "what stands behind the damage was acknowledged too";
 }
 
-TEST_F(DamagedLog, ADamagedOpenRecordIsDataLoss) {
+TEST_F(DamagedLog, ADamagedOpenRecordKeepsItsEpoch) {
   At(2, 20) ^= std::byte{1};
-  EXPECT_TRUE(absl::IsDataLoss(TryStart()));
+  Start();
+  EXPECT_TRUE(log_->IsSuspect(SpaceId(5)));
+  EXPECT_EQ(Held(5, 1), 1U);
+  EXPECT_EQ(Fence(5, 1, {NodeId(9), Incarnation(9)}).outcome, Outcome::kStaleEpoch) << "the owner is not known any more";
+  EXPECT_EQ(Fence(5, 2).outcome, Outcome::kTaken);
+  EXPECT_EQ(AppendOne(TestPage(5, 1, 2).Append(2)), Outcome::kTaken);
 }
 
 TEST_F(DamagedLog, ADamagedPageIsDataLossWhenReadNeverOtherBytes) {
@@ -408,12 +430,16 @@ TEST_F(DamagedLog, AMisdirectedSegmentIsRefused) {
   EXPECT_TRUE(absl::IsDataLoss(TryStart()));
 }
 
-TEST_F(DamagedLog, ALostSegmentWithTheOpensIsRefused) {
+TEST_F(DamagedLog, ALostSegmentWithTheOpensIsDamage) {
   Start();  // a second segment, so that the first is not the last
   EXPECT_EQ(AppendOne(TestPage(5, 9, 1).Append()), Outcome::kTaken);
   log_.reset();
   std::fill(segment_->begin(), segment_->end(), std::byte{0});
-  EXPECT_TRUE(absl::IsDataLoss(TryStart()));
+  Start();
+  EXPECT_TRUE(log_->IsSuspect(SpaceId(5)));
+  EXPECT_EQ(AppendOne(TestPage(5, 9, 2).Append()), Outcome::kUnknownSpace) << "until its home opens it again";
+  EXPECT_EQ(Open(5, Opening(1)).outcome, Outcome::kTaken);
+  EXPECT_EQ(Held(5, 9), 1U);
 }
 
 TEST_F(DamagedLog, PagesThatLookLikeHeadersAreOnlyData) {

@@ -70,7 +70,8 @@ FoundBatch Batch(std::uint64_t seq, std::uint64_t resumes, std::uint64_t durable
           .durable_upto = durable_upto,
           .header_crc = static_cast<std::uint32_t>(seq) * 17,
           .prev_header_crc = static_cast<std::uint32_t>(resumes) * 17,
-          .segment = segment};
+          .segment = segment,
+          .first_seq = seq};
 }
 std::vector<std::uint64_t> Numbers(const std::vector<FoundBatch>& batches) {
   std::vector<std::uint64_t> numbers;
@@ -94,8 +95,46 @@ TEST(Chain, WhatWasInFlightBehindAHoleIsVoid) {
   EXPECT_EQ(chain->highest_seen, 13U);
 }
 
-TEST(Chain, AHoleBelowAnAcknowledgedBatchIsDataLoss) {
-  EXPECT_TRUE(absl::IsDataLoss(BuildChain({Batch(10, 9), Batch(12, 11), Batch(13, 12, 11)}, {}).status()));
+TEST(Chain, AHoleBelowAnAcknowledgedBatchIsDamageAndTheLogGoesOnBehindIt) {
+  const auto chain = BuildChain({Batch(10, 9), Batch(12, 11), Batch(13, 12, 11)}, {});
+  ASSERT_TRUE(chain.ok());
+  EXPECT_EQ(Numbers(chain->batches), (List{10, 12, 13}));
+  ASSERT_EQ(chain->gaps.size(), 1U);
+  EXPECT_EQ(chain->gaps[0].after.batch_seq, 10U);
+  EXPECT_EQ(chain->gaps[0].before->batch_seq, 12U);
+}
+
+TEST(Chain, AnAcknowledgedEndThatIsMissingIsDamage) {
+  const auto chain = BuildChain({Batch(10, 9), Batch(13, 12, 11)}, {});
+  ASSERT_TRUE(chain.ok());
+  EXPECT_EQ(Numbers(chain->batches), (List{10})) << "13 follows 12, which was in flight";
+  EXPECT_EQ(Numbers(chain->beyond), (List{13}));
+  ASSERT_EQ(chain->gaps.size(), 1U);
+  EXPECT_FALSE(chain->gaps[0].before.has_value());
+  EXPECT_TRUE(BuildChain({Batch(10, 9)}, {}, 12)->gaps.size() == 1) << "a seal proves it as well";
+}
+
+TEST(Chain, ASealedSegmentStandsForAllItsBatches) {
+  FoundBatch sealed = Batch(30, 9, 30, 4);
+  sealed.sealed = true;
+  sealed.first_seq = 10;
+  sealed.prev_header_crc = 0;
+  const auto chain = BuildChain({Batch(31, 30), sealed, Batch(9, 8)}, {});
+  ASSERT_TRUE(chain.ok());
+  EXPECT_EQ(Numbers(chain->batches), (List{9, 30, 31}));
+  EXPECT_TRUE(chain->gaps.empty());
+}
+
+// Every evidence: the batch behind a hole was acknowledged, or the missing one, or neither.
+TEST(Chain, EvidenceDecidesBetweenTornAndCorrupt) {
+  for (std::uint64_t proven = 9; proven <= 13; ++proven) {
+    const auto chain = BuildChain({Batch(10, 9), Batch(12, 11), Batch(13, 12)}, {}, proven);
+    ASSERT_TRUE(chain.ok());
+    const bool corrupt = proven >= 11;
+    EXPECT_EQ(chain->gaps.size(), corrupt ? 1U : 0U) << proven;
+    EXPECT_EQ(chain->beyond.size(), corrupt ? 0U : 2U) << proven;
+    EXPECT_EQ(chain->batches.size(), corrupt ? 3U : 1U) << proven;
+  }
 }
 
 TEST(Chain, AStartMarkVoidsWhatLiesBetween) {
@@ -123,11 +162,10 @@ TEST(Chain, OneNumberTwiceIsDataLoss) {
   EXPECT_TRUE(absl::IsDataLoss(BuildChain({Batch(10, 9), Batch(10, 9, 0, 1)}, {}).status()));
 }
 
-TEST(Chain, CuttingAnAcknowledgedBatchIsDataLoss) {
+TEST(Chain, WhatIsCutOffIsVoidWithAllBehindIt) {
   auto chain = BuildChain({Batch(10, 9), Batch(11, 10), Batch(12, 11, 10)}, {});
   ASSERT_TRUE(chain.ok());
-  EXPECT_TRUE(absl::IsDataLoss(CutChain(&*chain, 0)));
-  ASSERT_TRUE(CutChain(&*chain, 1).ok());
+  CutChain(&*chain, 1);
   EXPECT_EQ(Numbers(chain->batches), (List{10}));
   EXPECT_EQ(Numbers(chain->beyond), (List{11, 12}));
 }
