@@ -59,6 +59,7 @@ class ProgramRegistry final : public ProgramSink, public PagingEvents {
   void KillProgram(SpaceId space, std::string_view reason) override;
   void OnChildSeen(SpaceId space, int uffd) override;
   void OnHolding(SpaceId space, bool holding, std::string_view reason) override;
+  void OnMissServed(std::uint32_t thread, std::uint64_t waited_ns) override { supervisor_->OnMissServed(thread, waited_ns); }
   void OnEnded(SpaceId space) override;
 
   // Counts the system calls of a program that runs. Returns whether it was traced already.

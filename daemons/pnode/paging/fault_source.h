@@ -30,6 +30,7 @@ struct MemoryEvent {
   AddressRange range;
   std::uint64_t to = 0;
   bool write = false;
+  std::uint32_t thread = 0;  // kFault: who waits, as its own pid namespace names it; 0 = unknown
   std::unique_ptr<FaultSource> child;
 };
 

@@ -78,7 +78,7 @@ Program::Served Program::Serve(Memory& memory, const ParkedFault& fault, std::ui
   PageNumber page = area->PageOf(address);
   PageEntry* entry = memory.pages.Find(page);
   ASHLAR_CHECK(entry != nullptr, "an area's pages have entries; page={}", page.value());
-  ParkedFault at{address, fault.read_ns, fault.write};
+  ParkedFault at{address, fault.read_ns, fault.write, fault.thread};
   switch (OnFault(entry->page_state())) {
     case FaultAction::kPark: return Served::kPark;
     case FaultAction::kFillZero:
@@ -243,6 +243,7 @@ Program::Served Program::StartFetch(Memory& memory, Area& area, PageNumber page,
   FetchPool::Page& wanted = context_.fetches.group(index).pages[0];
   wanted.wanted = true;
   wanted.fault_ns = fault.read_ns;
+  AddWaiter(wanted, fault);
   count_.faults_remote.Add();
   count_.queue_ns.Add(now_ns - fault.read_ns);
   if (window == StreamDetector::kMaxWindow && count == window) {
@@ -317,6 +318,18 @@ std::uint32_t Program::PostFetch(Memory* memory, PageNumber first, std::uint32_t
   return index;
 }
 
+void Program::AddWaiter(FetchPool::Page& page, const ParkedFault& fault) {
+  if (fault.thread != 0 && page.waiter_count < page.waiters.size()) page.waiters[page.waiter_count++] = {fault.thread, fault.read_ns};
+}
+
+void Program::TellWaits(FetchPool::Page& page, std::uint64_t now_ns) {
+  for (std::uint8_t i = 0; i < page.waiter_count; ++i) {
+    const FetchPool::Waiter& waiter = page.waiters[i];
+    context_.events.OnMissServed(waiter.thread, now_ns - waiter.read_ns);
+  }
+  page.waiter_count = 0;
+}
+
 Program::Served Program::JoinFetch(Memory& memory, PageEntry& entry, std::uint64_t address, const ParkedFault& fault,
                                    std::uint64_t now_ns) {
   std::uint32_t index = entry.link / FetchPool::kGroupPages;
@@ -324,6 +337,7 @@ Program::Served Program::JoinFetch(Memory& memory, PageEntry& entry, std::uint64
   FetchPool::Page& slot = context_.fetches.page(entry.link);
   if (!slot.wanted) slot.fault_ns = fault.read_ns;
   slot.wanted = true;
+  AddWaiter(slot, fault);
   if (!group.ahead) return Served::kDone;
   group.ahead = false;
   count_.faults_ahead.Add();
@@ -471,6 +485,7 @@ bool Program::InstallRun(std::uint32_t index, std::uint32_t from, std::uint32_t 
     }
     std::uint32_t fetch = index * FetchPool::kGroupPages + from;
     std::uint64_t before_ns = context_.clock.NowNs();
+    for (std::uint32_t i = from; i < from + run; ++i) TellWaits(group.pages[i], before_ns);
     FaultSource::Filled filled = memory.source->Copy(address, {context_.fetches.bytes(fetch).data(), run * kPageBytes}, wake);
     std::uint64_t after_ns = context_.clock.NowNs();
     count_.copy_ns.Add(after_ns - before_ns);

@@ -31,6 +31,10 @@ class FetchPool {
     kFailed,    // to be asked for again at retry_ns
     kAbandoned, // the store has it, nobody wants it
   };
+  struct Waiter {
+    std::uint32_t thread = 0;
+    std::uint64_t read_ns = 0;  // when its fault was read
+  };
   struct Page {
     PageProgress progress = PageProgress::kUnused;
     bool wanted = false;        // a thread waits
@@ -38,6 +42,8 @@ class FetchPool {
     PageNumber page;
     Version version;
     PageHash hash;               // of the bytes that arrived
+    std::array<Waiter, 4> waiters;  // the first ones, to be told of (PagingEvents::OnMissServed)
+    std::uint8_t waiter_count = 0;
     std::uint64_t fault_ns = 0;  // when the first waiting thread was read; 0 = none
     std::uint32_t attempts = 0;
     std::uint64_t retry_ns = 0;

@@ -34,6 +34,9 @@ class PagingEvents {
   virtual void OnChildSeen(SpaceId space, int uffd) = 0;
   // The memory is out of reach for longer than give_up (policy hold), or in reach again.
   virtual void OnHolding(SpaceId space, bool holding, std::string_view reason) = 0;
+  // A thread waited that long for a page that was fetched, from the reading of its fault until now, just before it is woken: it
+  // still sleeps in the call or at the instruction that wanted the page. Only for numbers; called at every miss.
+  virtual void OnMissServed(std::uint32_t thread, std::uint64_t waited_ns) { (void)thread, (void)waited_ns; }
   // All processes are gone, the space is destroyed at its home, and all its memory is free again.
   virtual void OnEnded(SpaceId space) = 0;
 };

@@ -93,7 +93,7 @@ bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns, bool drain) {
     events.swap(event_buffer_);
     for (MemoryEvent& event : events) {
       if (event.kind == MemoryEvent::Kind::kFault) {
-        memory.parked.push_back({event.range.start, now_ns, event.write});
+        memory.parked.push_back({event.range.start, now_ns, event.write, event.thread});
       } else {
         if (event.kind == MemoryEvent::Kind::kFork) {
           memory.forks.push_back(LookAtChild(memory, *event.child, memory.changes.size()));

@@ -42,6 +42,7 @@ struct ParkedFault {
   std::uint64_t address = 0;
   std::uint64_t read_ns = 0;
   bool write = false;
+  std::uint32_t thread = 0;  // 0 = unknown
 };
 
 // The memory of one process (one mm).
@@ -162,6 +163,8 @@ class Program {
   std::uint32_t RemoteRun(Memory& memory, const Area& area, PageNumber first, std::uint32_t most);
   void FetchAhead(Memory& memory, Area& area, PageNumber page, std::uint32_t groups, std::uint64_t now_ns);
   std::uint32_t ArrivedAhead(Memory& memory, const Area& area, PageNumber page);
+  void AddWaiter(FetchPool::Page& page, const ParkedFault& fault);
+  void TellWaits(FetchPool::Page& page, std::uint64_t now_ns);
   Served JoinFetch(Memory& memory, PageEntry& entry, std::uint64_t address, const ParkedFault& fault, std::uint64_t now_ns);
   bool InstallArrived(std::uint64_t now_ns);
   bool InstallGroup(std::uint32_t group, std::uint64_t now_ns);

@@ -58,6 +58,7 @@ int UffdSource::Read(std::vector<MemoryEvent>& into) {
         event.range.start = message.arg.pagefault.address & ~std::uint64_t{kPageBytes - 1};
         event.range.end = event.range.start + kPageBytes;
         event.write = (message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
+        event.thread = message.arg.pagefault.feat.ptid;
         break;
       case UFFD_EVENT_REMOVE:
       case UFFD_EVENT_UNMAP:

@@ -120,11 +120,13 @@ absl::Status BpfTracer::MapTables() {
   ASHLAR_ASSIGN_OR_RETURN(void* processes, add("processes", options_.process_count * sizeof(process_info)));
   ASHLAR_ASSIGN_OR_RETURN(void* free_slots, add("free_slots", options_.slot_count * sizeof(__u64)));
   ASHLAR_ASSIGN_OR_RETURN(void* free_processes, add("free_processes", options_.process_count * sizeof(__u64)));
+  ASHLAR_ASSIGN_OR_RETURN(void* tid_hints, add("tid_hints", kTidHints * sizeof(__u64)));
   ASHLAR_ASSIGN_OR_RETURN(void* state, add("state", sizeof(tracer_state)));
   table_.slots = {static_cast<strace_info*>(slots), options_.slot_count};
   table_.processes = {static_cast<process_info*>(processes), options_.process_count};
   free_slots_ = {static_cast<__u64*>(free_slots), options_.slot_count};
   free_processes_ = {static_cast<__u64*>(free_processes), options_.process_count};
+  tid_hints_ = {static_cast<const __u64*>(tid_hints), kTidHints};
   state_ = static_cast<tracer_state*>(state);
   state_->processes_used = 1;  // 0 is "others"
   const int ended = bpf_object__find_map_fd_by_name(object_.get(), "ended");

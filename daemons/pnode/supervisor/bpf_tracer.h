@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/ids.h"
+#include "daemons/pnode/supervisor/miss_sink.h"
 #include "daemons/pnode/supervisor/trace_book.h"
 
 struct bpf_link;
@@ -59,6 +60,7 @@ class BpfTracer final : public ChainSource {
   bool PidInUse(std::uint32_t pid) override;
 
   const tracer_state& state() const { return *state_; }
+  MissSink MakeMissSink() const { return MissSink(table_, tid_hints_); }  // good as long as this object
 
  private:
   struct Unmap {
@@ -87,6 +89,7 @@ class BpfTracer final : public ChainSource {
   tracer_state* state_ = nullptr;
   std::span<__u64> free_slots_;
   std::span<__u64> free_processes_;
+  std::span<const __u64> tid_hints_;
   int overflow_fd_ = -1;  // the object's
   std::unique_ptr<ring_buffer, CloseRing> wake_ups_;
   std::vector<bpf_link*> links_;

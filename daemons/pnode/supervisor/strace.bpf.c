@@ -41,6 +41,7 @@ ARRAY_MAP(slots, 2048, struct strace_info, BPF_F_MMAPABLE);
 ARRAY_MAP(processes, 1024, struct process_info, BPF_F_MMAPABLE);
 ARRAY_MAP(free_slots, 2048, __u64, BPF_F_MMAPABLE);
 ARRAY_MAP(free_processes, 1024, __u64, BPF_F_MMAPABLE);
+ARRAY_MAP(tid_hints, kTidHints, __u64, BPF_F_MMAPABLE);
 ARRAY_MAP(state, 1, struct tracer_state, BPF_F_MMAPABLE);
 
 struct {
@@ -123,6 +124,13 @@ static __always_inline void FillSlot(struct strace_info* slot, struct task_struc
   *(volatile __u32*)&slot->state = kSlotLive;
 }
 
+// Where paging, which knows only tids, looks first.
+static __always_inline void Hint(__u32 tid, __u32 slot) {
+  __u32 at = tid % kTidHints;
+  __u64* hint = bpf_map_lookup_elem(&tid_hints, &at);
+  if (hint) *hint = slot + 1;
+}
+
 // Adds `task` as the youngest thread of a process. An attached thread runs meanwhile, and may even end: so slot and counter
 // are complete before the task can find its record, and a slot may be dead by the time it is pushed.
 static __always_inline int AddThread(struct task_struct* task, __u32 process_index, __u32 flags) {
@@ -135,6 +143,7 @@ static __always_inline int AddThread(struct task_struct* task, __u32 process_ind
   struct strace_info* slot = bpf_map_lookup_elem(&slots, &slot_index);
   if (slot) {
     FillSlot(slot, task, process_index, flags);
+    Hint(task->pid, slot_index);
   } else {
     record.slot = ASHLAR_NO_SLOT;
     CountOverflowThread(shared, process);
@@ -313,6 +322,7 @@ int BPF_PROG(OnExec, struct task_struct* task, int old_tid) {
   struct strace_info* slot = bpf_map_lookup_elem(&slots, &record->slot);
   if (slot) {
     slot->tid = task->pid;
+    Hint(task->pid, record->slot);
     CopyComm(slot->comm, task);
   }
   return 0;

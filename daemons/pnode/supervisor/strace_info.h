@@ -24,6 +24,7 @@ enum {
   kForeignNumber = 511,  // stands for numbers from 511 on and for calls of 32-bit code
   kBuckets = 32,
   kOverflowEntry = kEntries + 1,  // strace_info.current of a call that has no entry
+  kTidHints = 65536,     // tid_hints: slot + 1 of the thread that last had this tid % kTidHints
 };
 #define ASHLAR_NO_SLOT 0xffffffffu
 

@@ -48,6 +48,7 @@ absl::Status Supervisor::PrepareLocked() {
   const std::uint64_t begin_ns = MonotonicNs();
   ASHLAR_ASSIGN_OR_RETURN(tracer_, BpfTracer::Load(options_));
   book_ = std::make_unique<TraceBook>(*tracer_);
+  miss_sink_.store(&sink_.emplace(tracer_->MakeMissSink()), std::memory_order_release);
   log::Info("supervisor: strace programs loaded slots={} took_ms={}", options_.slot_count, (MonotonicNs() - begin_ns) / 1'000'000);
   return absl::OkStatus();
 }

@@ -6,8 +6,10 @@
 // mutex_ is a leaf: gRPC's threads hold it while they copy a report.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -60,6 +62,11 @@ class Supervisor {
   absl::StatusOr<control::SyscallReport> Report(SpaceId program);
   absl::StatusOr<control::ThreadReport> Threads(SpaceId program);
 
+  // Of paging, for each miss; the fault thread only, which neither waits nor locks here. See MissSink.
+  void OnMissServed(std::uint32_t tid, std::uint64_t waited_ns) {
+    if (const MissSink* sink = miss_sink_.load(std::memory_order_acquire)) sink->Add(tid, waited_ns);
+  }
+
   void AddStats(StatList* stats) const;
 
  private:
@@ -78,10 +85,12 @@ class Supervisor {
 
   const BpfTracer::Options options_;
   UniqueFd wake_fd_;
+  std::atomic<const MissSink*> miss_sink_{nullptr};  // what sink_ holds, once the tables are there
 
   mutable absl::Mutex mutex_;
   std::unique_ptr<BpfTracer> tracer_ ABSL_GUARDED_BY(mutex_);  // null until the first trace
   std::unique_ptr<TraceBook> book_ ABSL_GUARDED_BY(mutex_);
+  std::optional<MissSink> sink_ ABSL_GUARDED_BY(mutex_);
   absl::btree_map<SpaceId, Lease> leases_ ABSL_GUARDED_BY(mutex_);
   std::uint64_t idle_since_ns_ ABSL_GUARDED_BY(mutex_) = 0;  // 0 = something is traced
   std::uint64_t ticks_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -106,6 +106,23 @@ class Strace(ClusterCase):
             program.kill()
             program.wait(10)
 
+    def test_remote_misses_are_shown_in_the_call_that_waited(self):
+        cluster = self.start_cluster()
+        # 64 MiB written through a 16 MiB cache: the first pages are remote when read() wants to fill them.
+        script = ("import os\nb = bytearray(64 << 20)\nfor i in range(0, len(b), 4096): b[i] = 1\n"
+                  "f = os.open('/dev/zero', os.O_RDONLY)\nos.readv(f, [memoryview(b)[:8 << 20]])\n"
+                  "print(sum(b[i] for i in range(16 << 20, 24 << 20, 4096)))")
+        result = cluster.command("run", "--cache", "16MiB", "--name", "misses", "--strace", "--", sys.executable, "-c", script)
+        self.assertEqual(result.stdout, "2048\n", result.stderr)
+        report = cluster.json("strace", "misses")
+        calls = {one["name"]: one for one in report["total"]}
+        self.assertGreater(calls["readv"]["miss_count"], 50)
+        self.assertGreater(calls["readv"]["miss_ns"], 0)
+        self.assertLessEqual(calls["readv"]["miss_ns"], calls["readv"]["total_ns"])
+        self.assertEqual(calls["close"]["miss_count"], 0)
+        self.assertGreater(report["user_miss_count"], 50)
+        self.assertIn("remote memory outside of calls", result.stderr)
+
     def test_nothing_is_attached_when_idle_or_after_the_pnode_was_killed(self):
         if shutil.which("bpftool") is None and not pathlib.Path("/usr/sbin/bpftool").exists():
             self.skipTest("no bpftool here")
