@@ -12,6 +12,11 @@
 #include "daemons/snode/replica_log/file_device.h"
 
 namespace ashlar::snode {
+namespace {
+
+constexpr std::uint64_t kScrubPeriodNs = std::uint64_t{24} * 3600 * 1'000'000'000;
+
+}  // namespace
 
 int StorageNode::ExitCodeFor(const absl::Status& status) {
   if (absl::IsDataLoss(status)) return config::kExitData;
@@ -43,6 +48,7 @@ absl::Status StorageNode::BuildDataPath(service::DaemonContext& context) {
   options.store.capacity_bytes = context.node.log.capacity_bytes;
   options.store.cluster = context.topology.cluster;
   options.store.node = context.node.node_id;
+  options.scrub_period_ns = kScrubPeriodNs;
   log::Info("snode: opening log path={} capacity={} (a new one is written through with zeros first)", log_path_,
             config::SizeLiteral(options.store.capacity_bytes));
   ASHLAR_ASSIGN_OR_RETURN(auto log, ReplicaLog::Open(options, std::move(disk)));

@@ -24,6 +24,14 @@ std::uint64_t WallNs() {
 
 }  // namespace
 
+void SegmentLife::Add(std::span<const disk::Entry> batch_entries, std::uint64_t written_seq) {
+  const bool hides = std::any_of(batch_entries.begin(), batch_entries.end(), [](const disk::Entry& entry) {
+    return entry.kind == disk::EntryKind::kTrim || entry.kind == disk::EntryKind::kEnd;
+  });
+  if (hides) entries.push_back({.space = written_seq, .kind = disk::EntryKind::kWritten});
+  entries.insert(entries.end(), batch_entries.begin(), batch_entries.end());
+}
+
 absl::StatusOr<std::unique_ptr<Committer>> Committer::Make(LogDevice& device, SegmentTable& segments,
                                                            const Clock& clock, LogCounters& counters,
                                                            const disk::StoreUuid& store_uuid, ChainEnd end) {
@@ -171,9 +179,7 @@ absl::Status Committer::Write(InFlight* in_flight) {
   life_.last_seq = batch.batch_seq;
   life_.last_crc = in_flight->header_crc;
   life_.end_block = batch.end_block;
-  if (std::any_of(batch.entries.begin(), batch.entries.end(), [](const PendingEntry& e) { return e.hides(); }))
-    life_.entries.push_back({.space = batch.trims_upto != 0 ? batch.trims_upto : batch.batch_seq, .kind = disk::EntryKind::kWritten});
-  life_.entries.insert(life_.entries.end(), entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(batch.entries.size()));
+  life_.Add(std::span(entries).first(batch.entries.size()), batch.trims_upto != 0 ? batch.trims_upto : batch.batch_seq);
   return device_.SubmitWrite(batch.batch_seq, {batch.segment, header.block}, std::span(parts).first(part_count));
 }
 
@@ -181,14 +187,14 @@ absl::Status Committer::Write(InFlight* in_flight) {
 // answer waits for it.
 absl::Status Committer::SealAcknowledged() {
   while (!closing_.empty() && closing_.front().last_seq <= durable_upto_) {
-    const Life life = std::move(closing_.front());
+    const SegmentLife life = std::move(closing_.front());
     closing_.pop_front();
     if (!segments_.at(life.segment).failed) ASHLAR_RETURN_IF_ERROR(WriteSeal(life));
   }
   return absl::OkStatus();
 }
 
-absl::Status Committer::WriteSeal(const Life& life) {
+absl::Status Committer::WriteSeal(const SegmentLife& life) {
   const std::uint32_t blocks = disk::FooterBlocks(static_cast<std::uint32_t>(life.entries.size()));
   ASHLAR_ASSIGN_OR_RETURN(Mapping bytes, Mapping::Anonymous(blocks * disk::kBlockBytes));
   const std::span<std::byte> out = bytes.bytes().first(blocks * disk::kBlockBytes);
@@ -214,6 +220,11 @@ absl::Status Committer::WriteSeal(const Life& life) {
   seals_.push_back({.segment = life.segment, .durable_upto = durable_upto_, .bytes = std::move(bytes)});
   const std::span<const std::byte> part = out;
   return device_.SubmitWrite(kSealTag | life.segment, {life.segment, segments_.blocks() - blocks}, {&part, 1});
+}
+
+absl::Status Committer::SealLeftOver(const SegmentLife& life) {
+  if (life.end_block + disk::FooterBlocks(static_cast<std::uint32_t>(life.entries.size())) > segments_.blocks()) return absl::OkStatus();
+  return WriteSeal(life);
 }
 
 // A footer only makes the next start faster; but a disk that refuses it is not written to again at that place.

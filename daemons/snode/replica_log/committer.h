@@ -36,6 +36,18 @@ struct CommittedBatch {
   std::vector<PendingEntry> entries;
 };
 
+// What the footer of a segment will say. Recovery gathers it of segments that were left without one.
+struct SegmentLife {
+  std::uint32_t segment = 0;
+  std::uint64_t first_seq = 0, last_seq = 0;
+  std::uint64_t resumes = 0;   // of its first batch
+  std::uint32_t last_crc = 0;  // of its last batch's header
+  std::uint32_t end_block = 0;
+  std::vector<disk::Entry> entries;
+  // `batch_entries` of one more batch; `written_seq`: when its trims and ends, if any, were first written.
+  void Add(std::span<const disk::Entry> batch_entries, std::uint64_t written_seq);
+};
+
 class Committer {
  public:
   static constexpr std::uint64_t kSealTag = std::uint64_t{1} << 61;  // set in the tags of footers
@@ -67,6 +79,8 @@ class Committer {
   std::uint64_t durable_upto() const { return durable_upto_; }
   // Something is being written to that segment: a batch, or its footer.
   bool HasInFlight(std::uint32_t segment) const;
+  // Writes the footer that a segment of an earlier run, now closed for good, was left without; if there is room.
+  absl::Status SealLeftOver(const SegmentLife& life);
   bool sealing() const { return !seals_.empty(); }
 
  private:
@@ -80,15 +94,6 @@ class Committer {
     enum class State { kWriting, kDurable, kFailed } state = State::kWriting;
   };
 
-  // What the footer of a segment will say.
-  struct Life {
-    std::uint32_t segment = 0;
-    std::uint64_t first_seq = 0, last_seq = 0;
-    std::uint64_t resumes = 0;  // of its first batch
-    std::uint32_t last_crc = 0;
-    std::uint32_t end_block = 0;
-    std::vector<disk::Entry> entries;
-  };
   // A footer that is being written.
   struct SealWrite {
     std::uint32_t segment = 0;
@@ -102,7 +107,7 @@ class Committer {
   absl::Status OpenSegment();
   void CloseSegment();
   absl::Status SealAcknowledged();
-  absl::Status WriteSeal(const Life& life);
+  absl::Status WriteSeal(const SegmentLife& life);
   absl::Status OnSealDone(std::uint32_t segment, int error);
   disk::BatchHeader Place(CommittedBatch* batch);
   absl::Status Write(InFlight* batch);
@@ -128,8 +133,8 @@ class Committer {
   std::uint64_t last_data_seq_ = 0;
   std::int64_t open_segment_ = -1;
   std::uint32_t next_block_ = 0;
-  Life life_;                 // of the open segment
-  std::deque<Life> closing_;  // full, some of their batches not yet acknowledged
+  SegmentLife life_;                 // of the open segment
+  std::deque<SegmentLife> closing_;  // full, some of their batches not yet acknowledged
   std::deque<SealWrite> seals_;
   bool segment_started_ = false;  // a batch was placed in the open segment
   bool failing_ = false;          // a write failed: wait for the others, then rewrite

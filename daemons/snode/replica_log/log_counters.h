@@ -30,6 +30,8 @@ struct LogCounters {
   Counter read_errors_total;  // reads that ended in an error of the disk
   Counter bad_pages_total;    // versions found unreadable, by any reader
   Counter bad_pages;          // of them not yet replaced
+  Counter scrubbed_pages_total;
+  Counter scrub_passes_total;
   Counter suspect_spaces;     // spaces that may have lost pages nobody can name
   Counter start_ns;           // how long the start took
 };

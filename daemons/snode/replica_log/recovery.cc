@@ -24,6 +24,9 @@ constexpr std::uint32_t kMaxQuarantineBlocks = 1024;
 // Of a gap whose other end lies elsewhere: the batch that is missing there had at most so many blocks.
 constexpr std::uint32_t kGapBlocks = 1 + disk::kMaxEntries;
 
+// Their entries are held in memory until they are written; the rest gets its turn at the next start.
+constexpr std::size_t kMaxSealedAtStart = 8;
+
 class Recovery {
  public:
   Recovery(LogDevice& device, const Superblock& superblock, SegmentTable& segments, PageIndex& index, Mapping buffer,
@@ -44,6 +47,11 @@ class Recovery {
     ASHLAR_RETURN_IF_ERROR(ApplyAll());
     CheckResult();
     FreeDeadSegments();
+    std::set<std::uint32_t> gaps;
+    for (const ChainGap& gap : chain_.gaps) gaps.insert(gap.after.segment);
+    std::erase_if(result_.unsealed, [&](const SegmentLife& life) {  // a footer must not paper over a hole
+      return segments_.at(life.segment).state != SegmentState::kClosed || gaps.contains(life.segment);
+    });
     for (const FoundBatch& batch : chain_.beyond) Quarantine("unsettled", batch.segment, batch.block, batch.end_block);
     if (!chain_.beyond.empty())
       log::Info("replica_log: batches in flight at the last stop are void count={} first={} last_good={}",
@@ -202,6 +210,7 @@ class Recovery {
     }
     ASHLAR_ASSIGN_OR_RETURN(const disk::DecodedHeader decoded, ReadHeader(batch));
     for (const disk::Entry& entry : decoded.entries) ASHLAR_RETURN_IF_ERROR(Apply(batch, entry, written_seq));
+    Gather(batch, decoded.entries, written_seq);
     return absl::OkStatus();
   }
 
@@ -224,6 +233,21 @@ class Recovery {
                                               " version ", entry.version, " was written twice with different bytes"));
     NoteHiding(entry, batch.segment, written_seq);
     return absl::OkStatus();
+  }
+
+  // A segment without a footer is one whose reuse, torn by a crash, would look like damage: it is given one.
+  void Gather(const FoundBatch& batch, const std::vector<disk::Entry>& entries, std::uint64_t written_seq) {
+    auto& lives = result_.unsealed;
+    if (torn_.contains(batch.segment)) return;
+    if (lives.empty() || lives.back().segment != batch.segment) {
+      if (lives.size() == kMaxSealedAtStart) return;
+      lives.push_back({.segment = batch.segment, .first_seq = batch.batch_seq, .resumes = batch.resumes});
+    }
+    SegmentLife& life = lives.back();
+    life.last_seq = batch.batch_seq;
+    life.last_crc = batch.header_crc;
+    life.end_block = batch.end_block;
+    life.Add(entries, written_seq);
   }
 
   // A trim or end that stands in a later segment too was copied there by the cleaner: the earlier one is dead.

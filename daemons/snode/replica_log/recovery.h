@@ -18,6 +18,7 @@ struct Recovered {
   ChainEnd end;
   std::uint32_t sealed_segments = 0, scanned_segments = 0;
   std::uint32_t void_batches = 0;       // in flight when the writer stopped, copied to quarantine
+  std::vector<SegmentLife> unsealed;    // the oldest segments that have no footer, to be given one; a few
   std::vector<std::string> damage;      // what was acknowledged and is not there, for people; empty: the log is whole
 };
 

@@ -105,11 +105,13 @@ absl::Status ReplicaLog::Start() {
                           Committer::Make(*device_, segments_, clock_, counters_, superblock_.store_uuid, end));
   ASHLAR_ASSIGN_OR_RETURN(cleaner_, Cleaner::Make(*device_, segments_, index_, counters_, superblock_.store_uuid));
   ASHLAR_ASSIGN_OR_RETURN(reader_, PageReader::Make(*device_, index_, counters_, clock_));
+  scrubber_ = std::make_unique<Scrubber>(options_.scrub_period_ns, index_, *reader_, counters_, clock_);
   if (committer_->RoomFor(EntrySource::kCleaner) == 0)
     return absl::DataLossError("replica_log: no segment is free to start in, not even one of the reserve");
   ASHLAR_RETURN_IF_ERROR(committer_->Submit({}));  // from here on the old tail is void, for ever
   counters_.marks_total.Add();
   ASHLAR_RETURN_IF_ERROR(WaitIdle());
+  for (const SegmentLife& life : found.unsealed) ASHLAR_RETURN_IF_ERROR(committer_->SealLeftOver(life));
   counters_.start_ns.Set(MonotonicNs() - begun_ns);
   log::Info("replica_log: open batches_upto={} spaces={} pages={} segments_free={} of={} footers={} scanned={} damage={} took_ms={}", end.resumes,
             index_.space_count(), index_.page_count(), segments_.free_count(), segments_.count(), found.sealed_segments,
@@ -348,6 +350,7 @@ absl::Status ReplicaLog::Poll() {
   if (status.ok()) status = StepCleaner();
   if (status.ok()) status = FormBatches();
   if (status.ok()) status = MarkIfIdle();
+  if (status.ok()) status = scrubber_->Step(committer_->idle() && appends_.empty() && reader_->idle());
   if (!status.ok()) {
     log::Error("replica_log: stopped status={}", status);
     return failed_ = std::move(status);
@@ -560,8 +563,9 @@ std::optional<std::uint64_t> ReplicaLog::NextDeadlineNs() const {
   if (!ready_.empty() || reader_->has_done()) return 0;
   const bool can_form = committer_->idle() && !Blocked() && (!appends_.empty() || !controls_.empty());
   if (can_form || (committer_->idle() && !cleaner_->waiting().empty() && !cleaner_->reading())) return 0;
-  if (committer_->NeedsMark() && committer_->idle()) return last_commit_ns_ + kIdleMarkNs;
-  return std::nullopt;
+  const std::optional<std::uint64_t> scrub = scrubber_->NextDeadlineNs();
+  if (!committer_->NeedsMark() || !committer_->idle()) return scrub;
+  return std::min(last_commit_ns_ + kIdleMarkNs, scrub.value_or(~std::uint64_t{0}));
 }
 
 void ReplicaLog::RunReady() {
@@ -637,6 +641,8 @@ void ReplicaLog::CollectStats(StatList& stats) const {
   stats.Add("read_errors_total", counters_.read_errors_total);
   stats.Add("bad_pages_total", counters_.bad_pages_total);
   stats.Add("bad_pages", counters_.bad_pages);
+  stats.Add("scrubbed_pages_total", counters_.scrubbed_pages_total);
+  stats.Add("scrub_passes_total", counters_.scrub_passes_total);
   stats.Add("suspect_spaces", counters_.suspect_spaces);
   stats.Add("start_ns", counters_.start_ns);
   segments_.CollectStats(stats);

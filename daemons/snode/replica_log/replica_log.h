@@ -29,6 +29,7 @@
 #include "daemons/snode/replica_log/log_counters.h"
 #include "daemons/snode/replica_log/page_index.h"
 #include "daemons/snode/replica_log/page_reader.h"
+#include "daemons/snode/replica_log/scrubber.h"
 #include "daemons/snode/replica_log/store.h"
 
 namespace ashlar::snode {
@@ -36,6 +37,7 @@ namespace ashlar::snode {
 struct LogOptions {
   StoreOptions store;
   std::uint64_t queue_bytes = 32 << 20;  // appends that wait or are being written; above it: ResourceExhausted
+  std::uint64_t scrub_period_ns = 0;     // every page held is read and verified once in it; 0 = never
 };
 
 struct PageAppend {
@@ -171,6 +173,7 @@ class ReplicaLog {
   std::unique_ptr<Committer> committer_;
   std::unique_ptr<Cleaner> cleaner_;
   std::unique_ptr<PageReader> reader_;
+  std::unique_ptr<Scrubber> scrubber_;
   absl::flat_hash_set<SpaceId> suspect_;
   std::deque<PendingEntry> appends_;
   std::deque<PendingEntry> controls_;

@@ -66,8 +66,15 @@ absl::Status SimDisk::SubmitWrite(std::uint64_t tag, BlockAddress to,
 }
 
 absl::Status SimDisk::SubmitRead(std::uint64_t tag, BlockAddress from, std::span<std::byte> out) {
-  completed_.push_back({.tag = tag, .error = Read(from, out).ok() ? 0 : EIO});
+  if (hold_reads_)
+    held_reads_.push_back({tag, from, out});
+  else
+    completed_.push_back({.tag = tag, .error = Read(from, out).ok() ? 0 : EIO});
   return absl::OkStatus();
+}
+
+void SimDisk::ReleaseReads() {
+  for (const HeldRead& read : std::exchange(held_reads_, {})) completed_.push_back({.tag = read.tag, .error = Read(read.from, read.out).ok() ? 0 : EIO});
 }
 
 absl::Status SimDisk::Reap(std::vector<Completion>* done) {

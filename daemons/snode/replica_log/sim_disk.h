@@ -53,6 +53,9 @@ class SimDisk : public LogDevice {
   void Complete(std::size_t i, int error = 0);
   // The next `count` writes to complete fail with EIO.
   void FailNextWrites(int count) { fail_writes_ = count; }
+  // Reads submitted while on wait; what they return is read when they are released.
+  void set_hold_reads(bool on) { hold_reads_ = on; }
+  void ReleaseReads();
   // Writes that touch this block fail with EIO from now on.
   void FailWritesTo(std::uint32_t segment, std::size_t block) { unwritable_.insert({segment, static_cast<std::uint32_t>(block)}); }
   // Reads that touch this block fail with EIO from now on.
@@ -67,11 +70,18 @@ class SimDisk : public LogDevice {
     BlockAddress to;
     std::vector<std::byte> bytes;
   };
+  struct HeldRead {
+    std::uint64_t tag;
+    BlockAddress from;
+    std::span<std::byte> out;
+  };
   void Persist(const PendingWrite& write);
 
   SimMedium& medium_;
   std::deque<PendingWrite> pending_;
   std::vector<Completion> completed_;
+  std::vector<HeldRead> held_reads_;
+  bool hold_reads_ = false;
   bool auto_complete_ = true;
   bool crashed_ = false;
   int fail_writes_ = 0;

@@ -60,6 +60,7 @@ class CrashTest : public LogFixture {
   }
 
   void CheckLedger() {
+    ASSERT_EQ(Stat("suspect_spaces"), 0U) << "a crash was taken for damage";
     for (auto& [number, page] : ledger_) {
       const std::uint64_t held = Held(5, number);
       const bool may_be_gone = page.trim_sent >= page.acknowledged;  // a trim that was sent may be durable
@@ -142,6 +143,7 @@ TEST_F(CrashTest, EverySubsetOfTheBatchesInFlight) {
         ASSERT_FALSE(HasFatalFailure());
         std::uint64_t whole = 0;  // batches kept before the first that is not
         while (whole < 3 && (whole == torn ? sectors == 24 : (subset >> whole & 1) != 0)) ++whole;
+        ASSERT_EQ(Stat("suspect_spaces"), 0U);
         ASSERT_EQ(Held(5, 0), whole >= 1 ? 2U : 1U);
         ASSERT_EQ(Held(5, 9), whole == 0 ? 0U : 1 + whole);
         ASSERT_EQ(Held(5, 100), whole == 0 ? 0U : 1 + whole);

@@ -134,6 +134,59 @@ TEST_F(DamageTest, ABatchOfAnEarlierLifeIsNotBelieved) {
   EXPECT_EQ(Stat("suspect_spaces"), 0U);
 }
 
+TEST_F(DamageTest, AScrubFindsWhatRotsThoughNobodyReadsIt) {
+  LogOptions options = TestOptions();
+  options.scrub_period_ns = 1'000'000'000;
+  auto device = std::make_unique<SimDisk>(&medium_);
+  disk_ = device.get();
+  log_ = *ReplicaLog::Open(options, std::move(device), clock_);
+  const PageSlot slot = *log_->index().FindPage(SpaceId(5), PageNumber(17));
+  *(Block(slot.segment, slot.block) + 1000) ^= std::byte{0x20};
+  const std::uint64_t begun = clock_.NowNs();
+  while (Stat("scrub_passes_total") == 0) {
+    const std::uint64_t at = log_->NextDeadlineNs().value_or(0);  // none: it waits for the disk
+    if (at > clock_.NowNs()) clock_.Advance(absl::Nanoseconds(at - clock_.NowNs()));
+    ASSERT_TRUE(log_->Poll().ok());
+    ASSERT_LT(clock_.NowNs() - begun, 3'000'000'000U) << "once round in a period, or so";
+  }
+  EXPECT_GT(clock_.NowNs() - begun, 500'000'000U) << "and no faster";
+  EXPECT_EQ(Stat("scrubbed_pages_total"), kPages);
+  EXPECT_EQ(Stat("bad_pages"), 1U);
+  EXPECT_EQ(*log_->FindSpace(SpaceId(5))->bad_pages.begin(), 17U);
+}
+
+// The cleaner moves pages while they are read: they are read where they are now, and none counts as bad.
+TEST_F(DamageTest, APageThatMovesWhileItIsReadIsNotBad) {
+  Start();
+  disk_->set_hold_reads(true);
+  std::vector<PageNumber> pages;
+  for (std::uint64_t p = 0; p < 64; ++p) pages.emplace_back(p);
+  std::vector<std::uint64_t> versions;
+  ASSERT_TRUE(log_->ReadPages(SpaceId(5), pages, [&](std::span<const PageRead> read) {
+                    for (const PageRead& page : read) {
+                      EXPECT_EQ(page.verdict, ReadVerdict::kOk);
+                      versions.push_back(page.stored.version.value());
+                    }
+                  }).ok());
+  disk_->set_hold_reads(false);  // those of the reader are held, what comes now is not
+  for (std::uint64_t version = 2; version < 12; ++version)
+    for (std::uint64_t first = 0; first < kPages; first += 10) {
+      std::deque<TestPage> kept;
+      std::vector<PageAppend> appends;
+      for (std::uint64_t p = first; p < first + 10; ++p) appends.push_back(kept.emplace_back(5, p, version).Append());
+      bool done = false;
+      ASSERT_TRUE(log_->Append(appends, [&](auto) { done = true; }).ok());
+      for (int turn = 0; turn < 1000 && !done; ++turn) ASSERT_TRUE(log_->Poll().ok());
+      ASSERT_TRUE(done);
+    }
+  EXPECT_TRUE(versions.empty());
+  disk_->ReleaseReads();
+  ASSERT_TRUE(Settle().ok());
+  ASSERT_EQ(versions.size(), 64U);
+  for (std::uint64_t version : versions) EXPECT_EQ(version, 11U);
+  EXPECT_EQ(Stat("bad_pages_total"), 0U);
+}
+
 TEST_F(DamageTest, AReadErrorAtStartIsDamageNotTheEnd) {
   auto device = std::make_unique<SimDisk>(&medium_);
   device->FailReadsOf({first_, 0});

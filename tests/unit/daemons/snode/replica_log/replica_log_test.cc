@@ -392,6 +392,7 @@ TEST_F(DamagedLog, ATornBatchThatAMarkProvesAcknowledgedIsDamage) {
   Start();
   EXPECT_EQ(AppendOne(TestPage(5, 4, 1).Append()), Outcome::kTaken);  // its header covers the earlier ones
   log_.reset();
+  std::fill(segment_->end() - 4 * disk::kBlockBytes, segment_->end(), std::byte{0});  // and the start's footer is gone
   At(7, 60) ^= std::byte{1};
   Start();
   EXPECT_TRUE(log_->IsSuspect(SpaceId(5)));
