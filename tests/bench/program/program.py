@@ -5,6 +5,8 @@ usage: program [--quick] [--rounds N] [--json] [--only METRIC]
 
 Metrics: wordcount, sort. Each at 25 and 100 percent cache of the program's peak memory; the floor is the plain run, alternating
 with ours, outputs compared. Times are whole-process wall times. Not done by the floor: any second process, network, or disk.
+With --peers also against the kernel's swap on zram, the program in a memory cgroup of the cache's size: metric NAME_vs_zram at
+25 percent. zram compresses, in the same host's memory, and has no second copy; the cgroup also counts the file's page cache.
 """
 from __future__ import annotations
 
@@ -45,6 +47,40 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, str, 
     return seconds, digest.hexdigest(), usage.ru_maxrss * 1024
 
 
+class NoPeer(RuntimeError):
+    """This machine has no such peer; the text says why."""
+
+
+def on_zram(command: list[str], limit: int, environment: dict[str, str], folder: pathlib.Path) -> tuple[float, str]:
+    """(wall seconds, SHA-256 of the output) of `command` with `limit` bytes of memory and swap on zram."""
+    times = folder / "zram_time"
+    words = [str(BUILD / "tests/programs/zram_capped"), str(limit), "--time", str(times), "--", *command]
+    result = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    if result.returncode == 69:
+        raise NoPeer(result.stderr.decode().strip())
+    if result.returncode != 0:
+        raise RuntimeError(f"{' '.join(words)}: status {result.returncode} {result.stderr.decode()}")
+    return float(times.read_text()), hashlib.sha256(result.stdout).hexdigest()
+
+
+def against_zram(metric: str, cluster: Cluster, command: list[str], limit: int, rounds: int, folder: pathlib.Path) -> dict:
+    line = {"bench": "program", "metric": f"{metric}_vs_zram", "cache_percent": 25, "cache_bytes": limit, "unit": "s", "floor": "zram"}
+    ours, peer = [], []
+    try:
+        for _ in range(rounds):
+            seconds, digest = on_zram(command, limit, cluster.environment, folder)
+            peer.append(seconds)
+            seconds, got, _ = timed(cluster.run_command(f"{limit >> 20}MiB", *command), cluster.environment)
+            if got != digest:
+                raise RuntimeError(f"{metric}: another output than on zram")
+            ours.append(seconds)
+    except NoPeer as reason:
+        return line | {"skipped": str(reason), "commit": commit()}
+    return line | {"p50": round(statistics.median(ours), 3), "max": round(max(ours), 3), "n": rounds,
+                   "floor_p50": round(statistics.median(peer), 3),
+                   "ratio": round(statistics.median(a / b for a, b in zip(ours, peer)), 3), "commit": commit(), "rounds": rounds}
+
+
 def commit() -> str:
     result = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return os.environ.get("ASHLAR_COMMIT", result.stdout.strip() or "unknown")
@@ -69,6 +105,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one round, less to sort")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="one JSON object per line and nothing else on stdout")
+    parser.add_argument("--peers", action="store_true", help="also against swap on zram at the same cap (root)")
     parser.add_argument("--only", metavar="METRIC", choices=["wordcount", "sort"])
     options = parser.parse_args()
     rounds = 1 if options.quick else options.rounds
@@ -102,6 +139,11 @@ def main() -> int:
                     else:
                         print(f"{metric:10} {percent:3} % cache  {line['p50']:7.2f} s  all-local {line['floor_p50']:7.2f} s  ratio {ratio:5.2f}  "
                               f"target {target}  {'ok' if line['ok'] else 'MISSED'}", flush=True)
+                if options.peers:
+                    _, _, peak = timed(command, cluster.environment)
+                    line = against_zram(metric, cluster, command, max(16 << 20, peak // 4), rounds, folder)
+                    print(json.dumps(line) if options.json else
+                          f"{metric:10}  25 % cache  against zram: {line.get('skipped') or line['ratio']}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
