@@ -49,6 +49,9 @@ SyscallStats Sum(const std::vector<SyscallStats>& list) {
   return sum;
 }
 
+// Whole microseconds from a second on: nobody reads the tenths, and the columns hold.
+std::string MicrosText(std::uint64_t ns) { return ns >= 1'000'000'000 ? fmt::format("{:.0f}", Micros(ns)) : fmt::format("{:.1f}", Micros(ns)); }
+
 // A count that is blank where it is 0, as strace does.
 std::string Blank(std::uint64_t count) { return count == 0 ? "" : std::to_string(count); }
 
@@ -57,9 +60,9 @@ std::string Row(const SyscallStats& stats, std::uint64_t all_ns, bool compat, bo
                                 stats.calls == 0 ? 0 : stats.total_ns / stats.calls / 1000, stats.calls, Blank(stats.errors));
   if (compat) return row + Printable(stats.name);
   const auto at = [&](double fraction) {
-    return total ? std::string() : fmt::format("{:.1f}", Micros(Log2Percentile(stats.histogram, fraction, stats.min_ns, stats.max_ns)));
+    return total ? std::string() : MicrosText(Log2Percentile(stats.histogram, fraction, stats.min_ns, stats.max_ns));
   };
-  return row + fmt::format("{:<16} {:>8} {:>9} {:>9.1f} {:>7} {:>6.1f}", Printable(stats.name), at(0.5), at(0.99), Micros(stats.max_ns), Blank(stats.restarted),
+  return row + fmt::format("{:<16} {:>8} {:>9} {:>9} {:>7} {:>6.1f}", Printable(stats.name), at(0.5), at(0.99), MicrosText(stats.max_ns), Blank(stats.restarted),
                            Percent(stats.miss_ns, stats.total_ns));
 }
 

@@ -78,6 +78,14 @@ def programs(text: pathlib.Path, size_mib: int) -> dict[str, list[str]]:
     }
 
 
+def count_calls(cluster: Cluster, command: list[str], limit: int) -> str:
+    """The system calls of a program on remote memory, in the columns of strace -c, and how much of each waited for remote pages."""
+    words = ["run", "--cache", f"{limit >> 20}MiB", "--name", "counted", "--strace", "--", *command]
+    table = cluster.command(*words, timeout_s=300).stderr.rstrip()
+    threads = cluster.command("strace", "counted", "--threads").stdout.split("\n\n")
+    return "\n".join([f"$ ashlar {' '.join(words)}", table, "", "$ ashlar strace counted --threads     (the first two)", *threads[:2]])
+
+
 def show_nodes(cluster: Cluster) -> None:
     for words in (["status"], ["ps", "-a"], ["stats", "p1"], ["stats", "m1"], ["stats", "s1"]):
         print(f"\n$ ashlar {' '.join(words)}")
@@ -87,7 +95,7 @@ def show_nodes(cluster: Cluster) -> None:
 def demo(options: argparse.Namespace) -> int:
     FOLDER.mkdir(parents=True)
     environment = dict(os.environ, LC_ALL="C")
-    progress = Progress(steps=3 + 2 * 3)
+    progress = Progress(steps=4 + 2 * 3)
     progress.say(f"generating {options.mib} MiB of text")
     text = FOLDER / "text"
     with open(text, "wb") as out:
@@ -99,7 +107,7 @@ def demo(options: argparse.Namespace) -> int:
         cluster.environment["LC_ALL"] = "C"
         cluster.start()
         cluster.wait_ready()
-        rows, good = [], True
+        rows, good, counted = [], True, None
         for name, command in programs(text, options.mib).items():
             progress.say(f"{name}: plain")
             plain = run(command, environment)
@@ -108,17 +116,21 @@ def demo(options: argparse.Namespace) -> int:
             remote = run(cluster.run_command(f"{limit >> 20}MiB", *command, name=name.split()[0]), cluster.environment)
             same = plain.digest == remote.digest and plain.status == remote.status == 0
             good = good and same
+            counted = counted or (command, limit)
             rows.append((name, mib(plain.peak_bytes), mib(limit), f"{plain.seconds:.2f} s", f"{remote.seconds:.2f} s",
                          f"{remote.seconds / plain.seconds:.2f} x", "identical" if same else "DIFFERENT"))
             if not same:
                 progress.end()
                 print(f"{name}: plain status {plain.status}, remote status {remote.status}\n{remote.words}\n{cluster.log('p1')[-2000:]}", file=sys.stderr)
+        progress.say("word count again, its system calls counted")
+        calls = count_calls(cluster, *counted)
         progress.say("asking the nodes")
         progress.end()
         heads = ("program", "memory", "local cache", "plain", "remote", "cost", "output")
         widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
         for row in [heads, *rows]:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)))
+        print(f"\n{calls}")
         show_nodes(cluster)
     print("\nAll outputs are byte-identical to the plain runs." if good else "\nNOT identical: see above.")
     return 0 if good else 1

@@ -34,6 +34,12 @@ inline constexpr Target kTargets[] = {
     {"fabric", "tcp_read_4k_blocking", Of::kRatio, Bound::kAtMost, 1.3},
     {"fabric", "tcp_read_4k_d8", Of::kRatio, Bound::kAtLeast, 0.95},
     {"fabric", "tcp_rpc_64_batched", Of::kRatio, Bound::kAtLeast, 2.5},
+    {"strace", "getpid_cpu_ns", Of::kP50, Bound::kAtMost, 300},
+    {"strace", "bystander_cpu_ns", Of::kP50, Bound::kAtMost, 220},
+    {"strace", "idle_cpu_ns", Of::kP50, Bound::kAtMost, 30},
+    {"strace", "wall_vs_strace", Of::kP50, Bound::kAtLeast, 50},
+    {"strace", "thread_us", Of::kP50, Bound::kAtMost, 10},
+    {"strace", "lost_events", Of::kP50, Bound::kAtMost, 0},
     {"replica_log", "append_64", Of::kRatio, Bound::kAtLeast, 0.85},
     {"recovery", "first_fault", Of::kP99, Bound::kAtMost, 1'000'000},  // us
 };

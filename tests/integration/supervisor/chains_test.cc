@@ -1,4 +1,5 @@
 // The chains against the real kernel: counts equal to strace's, lifecycles, bounds.
+#include <linux/capability.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@
 #include "absl/time/clock.h"
 #include "daemons/pnode/supervisor/supervisor.h"
 #include "tests/integration/supervisor/strace_table.h"
-#include "tests/integration/supervisor/traced_program.h"
+#include "tests/support/traced_program.h"
 
 namespace ashlar::pnode {
 namespace {
@@ -22,6 +23,14 @@ constexpr SpaceId kProgram{42};
 
 std::vector<std::string> Words(const std::string& mode, int n = 4) {
   return {ASHLAR_TEST_PROGRAMS "/syscalls", mode, std::to_string(n)};
+}
+
+void DropCapability(int capability) {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct sets[2];
+  ::syscall(SYS_capget, &header, sets);
+  sets[capability / 32].effective &= ~(1u << capability % 32);
+  ::syscall(SYS_capset, &header, sets);
 }
 
 class Chains : public testing::Test {
@@ -142,6 +151,26 @@ TEST_F(Chains, TenThousandShortThreadsFitInFewSlots) {
   EXPECT_EQ(report.overflow_threads, 0u);
   EXPECT_LT(Stat("strace_slots_used"), 2048u);
   EXPECT_EQ(report.lost, 0u);
+}
+
+TEST_F(Chains, HundredThousandShortThreadsInBoundedMemory) {
+  const control::SyscallReport report = Run(Words("many", 100'000));
+  if (IsSkipped()) return;
+  EXPECT_EQ(Of(report, "getppid").calls, 300'000u);
+  EXPECT_EQ(report.ended_threads, 100'001u);
+  EXPECT_LE(Stat("strace_slots_used"), 2048u);
+  EXPECT_EQ(report.lost, 0u);
+}
+
+TEST_F(Chains, WithoutRightsTheMissingOneIsNamed) {
+  EXPECT_EXIT(
+      {
+        for (const int capability : {CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN}) DropCapability(capability);
+        const absl::Status status = Supervisor().Prepare();
+        std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+        ::_exit(absl::IsPermissionDenied(status) ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "lacks CAP_BPF and CAP_PERFMON");
 }
 
 TEST_F(Chains, WithoutFreeSlotsTheTotalsStayExact) {

@@ -1,6 +1,7 @@
 // A program that stands before its exec until it is let go.
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <string>
@@ -17,6 +18,7 @@ class TracedProgram {
   pid_t pid() const { return pid_; }
   void LetGo();
   int Wait();  // its wait status
+  rusage WaitForUsage();
 
  private:
   pid_t pid_ = -1;

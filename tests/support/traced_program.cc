@@ -1,4 +1,4 @@
-#include "tests/integration/supervisor/traced_program.h"
+#include "tests/support/traced_program.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -34,6 +34,13 @@ int TracedProgram::Wait() {
   ::waitpid(pid_, &status, 0);
   pid_ = -1;
   return status;
+}
+
+rusage TracedProgram::WaitForUsage() {
+  rusage usage{};
+  ::wait4(pid_, nullptr, 0, &usage);
+  pid_ = -1;
+  return usage;
 }
 
 }  // namespace ashlar::pnode
