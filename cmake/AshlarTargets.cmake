@@ -46,7 +46,7 @@ foreach(group unit_tests integration_tests vm_tests benches programs fuzz_target
 endforeach()
 
 # ashlar_test(fit_test SOURCES … DEPS … [LABELS unit] [TIMEOUT 60]): one ctest entry per binary, which prints its own cases.
-# Labels: unit (default; no privilege, no device) | sim | integration | long.
+# Labels: unit (default; no privilege, no device) | sim | integration | vm (in the guest of ./dev vm-test) | long.
 function(ashlar_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} EXCLUDE_FROM_ALL)
@@ -57,7 +57,9 @@ function(ashlar_test name)
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)
   endif()
-  if("integration" IN_LIST ARG_LABELS)
+  if("vm" IN_LIST ARG_LABELS)
+    add_dependencies(vm_tests ${name})
+  elseif("integration" IN_LIST ARG_LABELS)
     add_dependencies(integration_tests ${name})
   else()
     add_dependencies(unit_tests ${name})

@@ -13,6 +13,7 @@ TOOLS = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "
 
 LIMIT = 124
 DIED = 125
+BOOT_ATTEMPTS = 3
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -24,11 +25,24 @@ def check_tools() -> None:
 
 def boot(folder: pathlib.Path, command: str, limit_seconds: int, console: pathlib.Path, memory_mib: int = 3072) -> int:
     """Streams what the command prints and returns its exit status; LIMIT when that ended it, DIED when the guest ended without a status."""
+    for attempt in range(BOOT_ATTEMPTS):
+        status, started = boot_once(folder, command, limit_seconds, console, memory_mib)
+        # Emulation with two processors sometimes trips over code that the kernel patches while it starts.
+        if status != DIED or started:
+            return status
+        print(f"guest: died before it started, attempt {attempt + 1} of {BOOT_ATTEMPTS}", flush=True)
+    return DIED
+
+
+def boot_once(folder: pathlib.Path, command: str, limit_seconds: int, console: pathlib.Path, memory_mib: int) -> tuple[int, bool]:
+    """The status, and whether the guest came as far as the command."""
     with tempfile.TemporaryDirectory(prefix="ashlar-vm-") as scratch_name:
         scratch = pathlib.Path(scratch_name)
         (scratch / "command").write_text(command)
         (scratch / "project").write_text(str(PROJECT))
-        packed = subprocess.run(("cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"), cwd=scratch, input=b"command\nproject\n",
+        shutil.copy(pathlib.Path(__file__).with_name("init.sh"), scratch / "init")
+        (scratch / "init").chmod(0o755)
+        packed = subprocess.run(("cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"), cwd=scratch, input=b"command\ninit\nproject\n",
                                 stdout=subprocess.PIPE, check=True).stdout
         initramfs = scratch / "initramfs"
         initramfs.write_bytes((folder / "initramfs").read_bytes() + packed)  # archives may be joined
@@ -45,6 +59,7 @@ def boot(folder: pathlib.Path, command: str, limit_seconds: int, console: pathli
         try:
             subprocess.run(arguments, stdin=subprocess.DEVNULL, timeout=limit_seconds)
         except subprocess.TimeoutExpired:
-            return LIMIT
-        said = re.search(r"STATUS (\d+)", status_file.read_text(errors="replace")) if status_file.exists() else None
-        return int(said.group(1)) if said else DIED
+            return LIMIT, True
+        words = status_file.read_text(errors="replace") if status_file.exists() else ""
+        said = re.search(r"STATUS (\d+)", words)
+        return int(said.group(1)) if said else DIED, "STARTED" in words

@@ -16,6 +16,7 @@ $b mount -t devpts devpts /new/dev/pts; $b mount -t tmpfs tmpfs /new/dev/shm
 $b cp /command /new/run/command
 $b cat > /new/run/outer <<'OUTER'
 export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root
+echo STARTED > /dev/ttyS1
 cd / && ip link set lo up && hostname guest
 setsid bash /run/command < /dev/null > /dev/hvc0 2>&1
 echo "STATUS $?" > /dev/ttyS1

@@ -2,24 +2,21 @@
 #   inside.sh BUILD_FOLDER [STAGE…]
 build=$1
 shift
-tests=/project/tests/vm
-export ASHLAR_TEST_RDMA_ADDRESS=10.0.0.1
+. /project/tests/vm/hosts.sh
+export ASHLAR_TEST_RDMA_ADDRESS=10.8.0.1 ASHLAR_TEST_RDMA_PEER=10.8.0.2 ASHLAR_TEST_RDMA_CUT="ip link set b2"
 ulimit -l unlimited
+ulimit -c 0
 cd /tmp
 
-one_device() {
-  ip link add d0 type dummy && ip addr add 10.0.0.1/24 dev d0 && ip link set d0 mtu 4500 up && rdma link add rxe0 type rxe netdev d0
-}
+# The rules every backend keeps, with the device's immediate and without.
+stage_conformance() { "$build/tests/fabric_test" --gtest_filter='*verbs*:Verbs*' --gtest_brief=1; }
+# What only two processes or hosts can do to each other.
+stage_faults() { "$build/tests/verbs_fault_test" --gtest_color=no; }
 
-stage_conformance() {
-  "$build/tests/fabric_test" --gtest_filter='*verbs*:Verbs*' --gtest_brief=1
-}
-
-stages=${*:-conformance}
 failed=0
 table=
-one_device || exit 99
-for stage in $stages; do
+hosts 3 || exit 99
+for stage in ${*:-conformance faults}; do
   echo "== $stage"
   before=$(cut -d' ' -f1 /proc/uptime)
   if "stage_$stage" > "/tmp/$stage.log" 2>&1; then result=passed; else result=FAILED; failed=$((failed + 1)); fi
@@ -29,5 +26,4 @@ for stage in $stages; do
 done
 echo
 echo "$table"
-rdma resource show 2> /dev/null
 exit $failed

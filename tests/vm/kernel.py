@@ -4,7 +4,6 @@ initramfs of busybox and modules. Nothing is installed; all of it lies in one fo
 Kernel 6.12 is the oldest of Debian 12 with UFFDIO_MOVE; it comes with the security updates of bookworm.
 """
 import lzma
-import os
 import pathlib
 import shutil
 import struct
@@ -91,8 +90,6 @@ def pack(folder: pathlib.Path, tree: pathlib.Path, version: str) -> None:
             data = path.read_bytes()
             (root / "modules" / name).write_bytes(lzma.decompress(data) if path.suffix == ".xz" else data)
     (root / "modules/order").write_text("\n".join(order) + "\n")
-    shutil.copy(pathlib.Path(__file__).with_name("init.sh"), root / "init")
-    os.chmod(root / "init", 0o755)
     names = "\0".join(sorted(str(path.relative_to(root)) for path in root.rglob("*")))
     with open(folder / "initramfs", "wb") as out:
         subprocess.run(("cpio", "-0", "-o", "-H", "newc", "--quiet", "-R", "0:0"), cwd=root, input=names.encode(), stdout=out, check=True)
