@@ -20,7 +20,7 @@ void AppendQuoted(std::string& out, std::string_view text) {
 
 void NewLine(std::string& out, int depth) {
   out += '\n';
-  out.append(static_cast<std::size_t>(2 * depth), ' ');
+  out.append(2 * static_cast<std::size_t>(depth), ' ');
 }
 
 }  // namespace

@@ -30,6 +30,8 @@ constexpr char kExamples[] =
     "The topology is --topology FILE, else $ASHLAR_TOPOLOGY, ~/.config/ashlar/topology.yaml, /etc/ashlar/topology.yaml.\n"
     "Exit codes: 0 ok, 1 the asked-for state is bad, 64 usage, 69 a node is away, 78 config; `run`: the program's own.";
 
+constexpr char kAlso[] = "\nAlso: --json, --topology FILE, --timeout TIME; see `ashlar --help`.";
+
 // CLI11 parses into these.
 struct Raw {
   Options options;
@@ -59,7 +61,7 @@ void Describe(Raw& raw, Grammar& grammar) {
   app.set_version_flag("--version", "ashlar " ASHLAR_VERSION, "Print the version and exit");
   app.add_option("--topology", options.common.topology, "The cluster's topology file")->type_name("FILE");
   app.add_flag("--json", options.common.json, "One JSON object with a \"schema\", for programs");
-  app.add_option("--timeout", raw.timeout, "How long a node may take to answer: 500ms, 2s")->capture_default_str()->type_name("TIME");
+  app.add_option("--timeout", raw.timeout, "status, ps, stats, strace: how long a node may take to answer: 500ms, 2s")->capture_default_str()->type_name("TIME");
 
   grammar.run = app.add_subcommand("run", "Start a program, unchanged, on remote memory: ashlar run [OPTIONS] -- PROGRAM ARGS…");
   grammar.run->add_option("--cache", raw.cache, "Local memory of all its processes together (default: the pnode chooses)")->type_name("SIZE");
@@ -70,7 +72,7 @@ void Describe(Raw& raw, Grammar& grammar) {
   grammar.ps = app.add_subcommand("ps", "Programs on remote memory");
   grammar.ps->add_flag("-a,--all", options.all, "Also those that ended");
   grammar.stats = app.add_subcommand("stats", "Counters and latencies of nodes and programs");
-  grammar.stats->add_option("TARGET", options.target, "A node's id, or a program's name or pid (default: everything)");
+  grammar.stats->add_option("TARGET", options.target, "A node's id, or a program's name or pid, also of one that ended (default: all that runs)");
   grammar.stats->add_flag("-a,--all", options.all, "Also what is 0");
   grammar.run->add_flag("--strace", options.run.strace, "Count its system calls and those of its children; a table on stderr at the end");
   grammar.strace = app.add_subcommand("strace", "System calls of a program: counts, errors, times, remote misses; or run one: ashlar strace -- PROGRAM ARGS…");
@@ -89,18 +91,21 @@ void Describe(Raw& raw, Grammar& grammar) {
   grammar.topology_check = grammar.topology->add_subcommand("check", "Show every fault of FILE, change nothing");
   grammar.topology_check->add_option("FILE", options.target, "A topology file")->required();
   grammar.version = app.add_subcommand("version", "Print the version");
-  grammar.status->footer("Examples:\n  ashlar status\n  ashlar status m1 --json\nExit code 1 unless every node asked is ready and has no problem.");
+  grammar.status->footer(std::string("Examples:\n  ashlar status\n  ashlar status m1 --json\nExit code 1 unless every node asked is ready and has no problem.") + kAlso);
   grammar.run->footer(
       "Examples:\n  ashlar run --cache 64MiB -- sort big.txt\n  ashlar run --on p1 --name nightly -- python3 job.py --fast\n"
       "It runs as you, with your terminal, environment, directory and signals. Exit code: the program's own, 128+n for a\n"
       "signal, 127 not found, 126 not executable, 125 if Ashlar failed.");
-  grammar.ps->footer("Examples:\n  ashlar ps\n  ashlar ps -a --json\nLIMIT bounds RESIDENT + STAGED on the pnode; REMOTE lies on memory nodes.");
-  grammar.stats->footer("Examples:\n  ashlar stats\n  ashlar stats m1\n  ashlar stats word_count --all\n  ashlar stats 4711 --json");
+  grammar.ps->footer(std::string("Examples:\n  ashlar ps\n  ashlar ps -a --json\nLIMIT bounds RESIDENT + STAGED on the pnode; REMOTE lies on memory nodes.") + kAlso);
+  grammar.stats->footer(std::string("Examples:\n  ashlar stats\n  ashlar stats m1\n  ashlar stats word_count --all\n  ashlar stats 4711 --json\n"
+                                    "Of programs of one name: those that run; if none does, the last that ended (`ashlar ps -a` lists the others).") + kAlso);
   grammar.strace->footer(
       "Examples:\n  ashlar strace -- sort big.txt\n  ashlar strace word_count --threads\n  ashlar strace 4711 --watch=2s --sort calls\n"
       "Counts are exact, in every thread and child, from when counting began: with `ashlar run --strace` at the start, else now.\n"
       "% time is wall time inside calls. p50 and p99 come from a histogram: off by up to a factor of 2. restart: interrupted, to\n"
       "be restarted by the kernel (strace -c calls these errors). miss %: the part of the time that was waiting for remote memory.");
+  grammar.topology->footer("Example:\n  ashlar topology check /etc/ashlar/topology.yaml");
+  grammar.version->footer("Examples:\n  ashlar version\n  ashlar version --json");
   grammar.topology_check->footer("Example:\n  ashlar topology check /etc/ashlar/topology.yaml\nExit code 78 if there is a fault.");
   for (CLI::App* verb : {grammar.run, grammar.status, grammar.ps, grammar.stats, grammar.strace, grammar.topology, grammar.topology_check, grammar.version}) {
     verb->fallthrough();  // --json and the like may stand behind the verb, too
@@ -184,7 +189,9 @@ std::optional<Outcome> FinishStrace(const Raw& raw, bool watches, std::vector<st
   return FinishRun(raw, std::move(command), options);
 }
 
-std::optional<Outcome> FinishTimeout(const Raw& raw, Options* options) {
+std::optional<Outcome> FinishTimeout(const Grammar& grammar, const Raw& raw, Options* options) {
+  const bool asks_nodes = options->verb != Verb::kRun && options->verb != Verb::kTopologyCheck && options->verb != Verb::kVersion;
+  if (!asks_nodes && grammar.app.count("--timeout") != 0) return UsageError("--timeout: this verb asks no node, so there is no answer to wait for");
   const absl::StatusOr<absl::Duration> timeout = config::ParseDuration(raw.timeout);
   if (!timeout.ok()) return UsageError(absl::StrCat("--timeout: ", timeout.status().message()));
   if (*timeout <= absl::ZeroDuration() || *timeout > absl::Hours(1)) return UsageError("--timeout: must be between 1ms and 1h");
@@ -202,7 +209,7 @@ std::optional<Outcome> Parse(const std::vector<std::string>& arguments, Grammar&
     return OutcomeOf(grammar.app, error);
   }
   raw.options.verb = VerbOf(grammar);
-  if (std::optional<Outcome> bad = FinishTimeout(raw, &raw.options)) return bad;
+  if (std::optional<Outcome> bad = FinishTimeout(grammar, raw, &raw.options)) return bad;
   std::vector<std::string> command;
   if (dashes != arguments.end()) command.assign(dashes + 1, arguments.end());
   if (raw.options.verb == Verb::kRun) return FinishRun(raw, std::move(command), &raw.options);

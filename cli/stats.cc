@@ -78,7 +78,7 @@ std::string RenderHistograms(const StatList& stats, bool all, std::string_view i
 }
 
 std::string ProgramTitle(const control::ProgramStats& program, const std::string& pnode) {
-  return absl::StrCat(Printable(program.name), "  pid ", program.pid, " on ", pnode, "\n");
+  return absl::StrCat(Printable(program.name), "  pid ", program.pid, " on ", pnode, program.ended ? "  (ended)\n" : "\n");
 }
 
 // What is left to show of the answers, for this target.
@@ -106,7 +106,8 @@ Json SelectionJson(const Selection& selection) {
                      .Set("program", absl::StrCat(absl::Hex(program.program.value(), absl::kZeroPad16)))
                      .Set("name", program.name)
                      .Set("pid", program.pid)
-                     .Set("pnode", node->id);
+                     .Set("pnode", node->id)
+                     .Set("ended", program.ended);
       SetStatsJson(program.stats, &one);
       programs.Add(one);
     }
@@ -129,21 +130,32 @@ std::string RenderSelection(const Selection& selection, const Options& options) 
   return out;
 }
 
-StatsAnswers Ask(const std::vector<const config::Node*>& nodes, const Options& options) {
+StatsAnswers Ask(const std::vector<const config::Node*>& nodes, bool include_ended, const Options& options) {
   return AskNodes<control::NodeStats>(nodes, options.common.timeout,
-                                      [](const config::Node&, control::ControlClient& client, absl::Duration timeout) {
-                                        return client.GetStats(SpaceId(0), timeout);
+                                      [=](const config::Node&, control::ControlClient& client, absl::Duration timeout) {
+                                        return client.GetStats(SpaceId(0), include_ended, timeout);
                                       });
 }
 
-// Keeps the wanted program alone; false: none of the answers has it.
+// Keeps the wanted program alone: those that run, or, if none does, the last that ended on each pnode. false: none of the
+// answers has it.
 bool KeepProgram(std::string_view target, Selection* selection) {
+  bool runs = false;
   bool found = false;
   selection->node_values = false;
   for (auto& [node, answer] : selection->answers) {
     if (!answer.ok()) continue;
     std::erase_if(answer->programs, [&](const control::ProgramStats& program) { return !IsProgram(program, target); });
     found |= !answer->programs.empty();
+    runs |= std::any_of(answer->programs.begin(), answer->programs.end(), [](const auto& program) { return !program.ended; });
+  }
+  for (auto& [node, answer] : selection->answers) {
+    if (!answer.ok() || answer->programs.empty()) continue;
+    if (runs) {
+      std::erase_if(answer->programs, [](const control::ProgramStats& program) { return program.ended; });
+    } else {
+      answer->programs.erase(answer->programs.begin(), answer->programs.end() - 1);  // oldest first
+    }
   }
   return found;
 }
@@ -227,7 +239,7 @@ Outcome RunStats(const Options& options) {
   const bool wants_program = one == nullptr && !options.target.empty();
   if (wants_program) nodes = loaded.topology.NodesOf(config::NodeRole::kPnode);
 
-  Selection selection{.answers = Ask(nodes, options)};
+  Selection selection{.answers = Ask(nodes, wants_program, options)};
   Outcome outcome;
   outcome.err = AwayWords(selection.answers);
   outcome.exit_code = outcome.err.empty() ? config::kExitOk : config::kExitUnavailable;
@@ -235,7 +247,7 @@ Outcome RunStats(const Options& options) {
     // With a pnode away nobody knows whether it is there.
     if (outcome.exit_code != config::kExitOk) return outcome;
     outcome = UnknownNode(loaded.topology, options.target);
-    outcome.err += "and no pnode runs a program of that name or pid; `ashlar ps` lists them\n";
+    outcome.err += "and no pnode runs, or remembers, a program of that name or pid; `ashlar ps -a` lists them\n";
     return outcome;
   }
   outcome.out = options.common.json ? SelectionJson(selection).ToString() : RenderSelection(selection, options);

@@ -37,9 +37,10 @@ class GrpcControlClient final : public ControlClient {
     return Checked(FromProto(response));
   }
 
-  absl::StatusOr<NodeStats> GetStats(SpaceId program, absl::Duration timeout) override {
+  absl::StatusOr<NodeStats> GetStats(SpaceId program, bool include_ended, absl::Duration timeout) override {
     v1::GetStatsRequest request;
     request.set_program_id(program.value());
+    request.set_include_ended(include_ended);
     v1::GetStatsResponse response;
     ASHLAR_RETURN_IF_ERROR(Call(*stats_, &v1::Stats::Stub::GetStats, request, timeout, &response));
     NodeStats stats;

@@ -26,7 +26,8 @@ class ControlClient {
 
   virtual absl::StatusOr<NodeIdentity> Describe(absl::Duration timeout) = 0;
   virtual absl::StatusOr<NodeStatus> GetStatus(absl::Duration timeout) = 0;
-  virtual absl::StatusOr<NodeStats> GetStats(SpaceId program, absl::Duration timeout) = 0;  // SpaceId(0): everything
+  // SpaceId(0): everything.
+  virtual absl::StatusOr<NodeStats> GetStats(SpaceId program, bool include_ended, absl::Duration timeout) = 0;
   virtual absl::StatusOr<std::vector<ProgramInfo>> ListPrograms(bool include_ended, absl::Duration timeout) = 0;
   // Whether it was traced already. The lease is how long the trace lasts after the last question; infinite: until the program ends.
   virtual absl::StatusOr<bool> StartTrace(SpaceId program, absl::Duration lease, absl::Duration timeout) = 0;

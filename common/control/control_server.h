@@ -35,7 +35,7 @@ struct ControlSources {
   std::vector<std::function<void(StatList&)>> node_stats;
   // pnode only: without it there is no Programs service.
   std::function<std::vector<ProgramInfo>(bool include_ended)> programs;
-  std::function<std::vector<ProgramStats>()> program_stats;  // pnode only, of those that run
+  std::function<std::vector<ProgramStats>(bool include_ended)> program_stats;  // pnode only
   std::optional<SupervisorSources> supervisor;               // pnode only
   // mnode and snode: fit::Server::IssueLink. The request was checked against the topology.
   std::function<absl::StatusOr<fit::LinkGrant>(const fit::Client&)> issue_link;

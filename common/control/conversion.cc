@@ -261,11 +261,12 @@ void ToProto(const ProgramStats& from, v1::ProgramStats* to) {
   to->set_program_id(from.program.value());
   to->set_name(Text(from.name));
   to->set_pid(from.pid);
+  to->set_ended(from.ended);
   ToProto(from.stats, to->mutable_stats());
 }
 
 absl::StatusOr<ProgramStats> FromProto(const v1::ProgramStats& from) {
-  ProgramStats to{.program = SpaceId(from.program_id()), .name = from.name(), .pid = from.pid()};
+  ProgramStats to{.program = SpaceId(from.program_id()), .name = from.name(), .pid = from.pid(), .ended = from.ended()};
   ASHLAR_ASSIGN_OR_RETURN(to.stats, FromProto(from.stats()));
   return to;
 }

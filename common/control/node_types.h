@@ -89,6 +89,7 @@ struct ProgramStats {
   SpaceId program;
   std::string name;
   int pid = 0;
+  bool ended = false;
   StatList stats;
 };
 

@@ -14,8 +14,8 @@ class StatsService final : public v1::Stats::Service {
                         v1::GetStatsResponse* response) override;
 
  private:
-  absl::Status OneProgram(SpaceId program, v1::GetStatsResponse* response);
-  void Everything(v1::GetStatsResponse* response);
+  absl::Status OneProgram(SpaceId wanted, bool include_ended, v1::GetStatsResponse* response);
+  void Everything(bool include_ended, v1::GetStatsResponse* response);
 
   ServiceState& state_;
 };

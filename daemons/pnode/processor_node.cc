@@ -105,7 +105,7 @@ absl::Status ProcessorNode::BuildControlPath(service::DaemonContext& context) {
                         [this](StatList& stats) { shard_->CollectStats(stats); }, [this](StatList& stats) { guard_->AddStats(&stats); },
                         [this](StatList& stats) { handoff_->AddStats(&stats); }, [this](StatList& stats) { supervisor_->AddStats(&stats); }};
   sources.programs = [this](bool include_ended) { return programs_->List(include_ended); };
-  sources.program_stats = [this] { return programs_->Stats(); };
+  sources.program_stats = [this](bool include_ended) { return programs_->Stats(include_ended); };
   sources.supervisor = {.start_trace = [this](SpaceId program, absl::Duration lease) { return programs_->StartTrace(program, lease); },
                         .stop_trace = [this](SpaceId program) { return supervisor_->Stop(program); },
                         .syscalls = [this](SpaceId program) { return supervisor_->Report(program); },

@@ -221,12 +221,12 @@ std::vector<control::ProgramInfo> ProgramRegistry::List(bool include_ended) cons
   return list;
 }
 
-std::vector<control::ProgramStats> ProgramRegistry::Stats() const {
+std::vector<control::ProgramStats> ProgramRegistry::Stats(bool include_ended) const {
   std::vector<control::ProgramStats> stats;
-  for (const control::ProgramInfo& info : List(/*include_ended=*/false)) {
+  for (const control::ProgramInfo& info : List(include_ended)) {
     const std::shared_ptr<const ProgramCounters> counters = paging_->FindCounters(info.program);
     if (counters == nullptr) continue;
-    control::ProgramStats one{.program = info.program, .name = info.name, .pid = info.pid};
+    control::ProgramStats one{.program = info.program, .name = info.name, .pid = info.pid, .ended = info.state != control::ProgramState::kRunning};
     counters->CollectStats(one.stats, "");
     stats.push_back(std::move(one));
   }

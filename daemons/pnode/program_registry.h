@@ -66,7 +66,7 @@ class ProgramRegistry final : public ProgramSink, public PagingEvents {
   absl::StatusOr<bool> StartTrace(SpaceId space, absl::Duration lease);
 
   std::vector<control::ProgramInfo> List(bool include_ended) const;  // oldest first
-  std::vector<control::ProgramStats> Stats() const;                  // of those that run
+  std::vector<control::ProgramStats> Stats(bool include_ended) const;
   std::vector<control::Problem> Problems() const;                    // programs that wait for their memory
   std::uint64_t granted_bytes() const;
 

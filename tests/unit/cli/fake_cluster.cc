@@ -89,9 +89,15 @@ FakeCluster::FakeCluster() : gate_(std::make_shared<Gate>()) {
     }
     return programs;
   };
-  pnode.program_stats = [] {
+  pnode.program_stats = [](bool include_ended) {
     std::vector<control::ProgramStats> programs{{.program = SpaceId(0xab), .name = "word_count", .pid = 4711}};
     programs[0].stats.Add("faults_total", 7, "source=remote");
+    if (include_ended) {
+      programs.push_back({.program = SpaceId(0xaa), .name = "sort", .pid = 4000, .ended = true});
+      programs.push_back({.program = SpaceId(0xac), .name = "sort", .pid = 4002, .ended = true});
+      programs.push_back({.program = SpaceId(0xad), .name = "word_count", .pid = 4003, .ended = true});
+      for (control::ProgramStats& ended : programs) ended.stats.Add("evicted_pages_total", 8);
+    }
     return programs;
   };
   Start("p1", std::move(pnode));

@@ -59,6 +59,8 @@ TEST(CliOptions, MistakesEndWith64AndNameTheNearestVerb) {
       {{"status", "--timeout", "5"}, "has no unit"},
       {{"status", "--timeout", "2h"}, "--timeout"},
       {{"status", "--timeout", "0s"}, "--timeout"},
+      {{"version", "--timeout", "2s"}, "asks no node"},
+      {{"--timeout", "2s", "topology", "check", "x"}, "asks no node"},
   };
   for (const Case& one : cases) {
     const ParsedOptions parsed = ParseOptions(one.words, false);

@@ -80,9 +80,21 @@ TEST(Verbs, StatsOfAllOfANodeAndOfAProgram) {
   }
   const Outcome none = RunStats(cluster.OptionsFor(Verb::kStats, "nonsense"));
   EXPECT_EQ(none.exit_code, 64);
-  EXPECT_TRUE(Says(none.err, "no pnode runs a program of that name")) << none.err;
+  EXPECT_TRUE(Says(none.err, "no pnode runs, or remembers, a program of that name")) << none.err;
   cluster.Stop("p1");
   EXPECT_EQ(RunStats(cluster.OptionsFor(Verb::kStats, "4711")).exit_code, 69);
+}
+
+TEST(Verbs, StatsOfAProgramThatEnded) {
+  FakeCluster cluster;
+  const Outcome last = RunStats(cluster.OptionsFor(Verb::kStats, "sort"));
+  EXPECT_EQ(last.exit_code, 0) << last.err;
+  EXPECT_TRUE(Says(last.out, "sort  pid 4002 on p1  (ended)")) << last.out;
+  EXPECT_FALSE(Says(last.out, "pid 4000")) << "an earlier one of the same name";
+  EXPECT_TRUE(Says(RunStats(cluster.OptionsFor(Verb::kStats, "4000")).out, "sort  pid 4000 on p1  (ended)"));
+  const Outcome running = RunStats(cluster.OptionsFor(Verb::kStats, "word_count"));
+  EXPECT_FALSE(Says(running.out, "(ended)")) << "one of that name runs: " << running.out;
+  EXPECT_FALSE(Says(RunStats(cluster.OptionsFor(Verb::kStats)).out, "(ended)"));
 }
 
 TEST(Verbs, JsonOfEachVerbIsValidAlsoWhenANodeIsAway) {

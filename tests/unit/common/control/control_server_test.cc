@@ -114,28 +114,32 @@ TEST(ControlServer, StatsComeFromEverySourceAndPerProgram) {
   sources.node_stats = {[](StatList& stats) { stats.Add("pool_used_bytes", 7); },
                         [](StatList& stats) { stats.Add("fit_calls_total", 8, "opcode=write_back"); }};
   sources.programs = [](bool) { return std::vector<ProgramInfo>(); };
-  sources.program_stats = [] {
+  sources.program_stats = [](bool include_ended) {
     std::vector<ProgramStats> programs{{.program = SpaceId(1), .name = "a", .pid = 10}, {.program = SpaceId(2), .name = "b", .pid = 20}};
     programs[1].stats.Add("faults_total", 99);
+    if (include_ended) programs.push_back({.program = SpaceId(3), .name = "c", .pid = 30, .ended = true});
     return programs;
   };
   auto server = StartServer("p1", sources);
   auto client = ControlClient::Create(server->address());
-  const auto all = client->GetStats(SpaceId(0), kTimeout);
+  const auto all = client->GetStats(SpaceId(0), false, kTimeout);
   ASSERT_TRUE(all.ok()) << all.status();
   EXPECT_EQ(all->node.values.size(), 2u);
   ASSERT_EQ(all->programs.size(), 2u);
   EXPECT_EQ(all->programs[0].name, "a");
-  const auto one = client->GetStats(SpaceId(2), kTimeout);
+  const auto one = client->GetStats(SpaceId(2), false, kTimeout);
   ASSERT_TRUE(one.ok()) << one.status();
   EXPECT_TRUE(one->node.values.empty());
   ASSERT_EQ(one->programs.size(), 1u);
   EXPECT_EQ(one->programs[0].pid, 20);
   EXPECT_EQ(one->programs[0].stats.values[0].value, 99u);
-  const auto none = client->GetStats(SpaceId(3), kTimeout);
+  const auto none = client->GetStats(SpaceId(3), false, kTimeout);
   EXPECT_EQ(none.status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(ReasonOf(none.status()), reason::kUnknownProgram);
   EXPECT_EQ(FieldOf(none.status()), "program_id");
+  const auto ended = client->GetStats(SpaceId(3), /*include_ended=*/true, kTimeout);
+  ASSERT_TRUE(ended.ok()) << ended.status();
+  EXPECT_TRUE(ended->programs.at(0).ended);
 }
 
 TEST(ControlServer, ListsProgramsOnPnodesOnly) {
