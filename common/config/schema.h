@@ -64,7 +64,7 @@ struct Key {
   Presence presence;
   Field<S> field;
   std::string_view meaning;
-  std::string_view owner = "";  // who alone has it, for people
+  std::string_view owner;  // who alone has it, for people
   Applies (*applies)(const S&) = nullptr;
 };
 
@@ -88,7 +88,7 @@ struct IntegerBounds {
   std::uint64_t min = 0;
   std::uint64_t max = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t multiple = 0;
-  std::string_view beyond = "";  // hint for a value above max
+  std::string_view beyond;  // hint for a value above max
 
   bool Allow(std::uint64_t value) const {
     return value >= min && value <= max && (multiple == 0 || value % multiple == 0);
@@ -205,7 +205,7 @@ Field<S> WordField(E S::*member, Words<E> words) {
 
 // Text of any other form: `parse` gives the member's value, or the words of the fault.
 template <typename S, typename T>
-Field<S> TextField(T S::*member, std::string type, absl::StatusOr<T> (*parse)(std::string_view),
+Field<S> TextField(T S::*member, const std::string& type, absl::StatusOr<T> (*parse)(std::string_view),
                    bool must_be_quoted = false) {
   return {.type = type,
           .read =

@@ -1,6 +1,7 @@
 #include "common/config/units.h"
 
 #include <array>
+#include <cmath>
 #include <limits>
 #include <optional>
 
@@ -84,7 +85,7 @@ absl::Status WrongSizeUnit(std::string_view text, const Quantity& quantity) {
     const double ratio = static_cast<double>(unit.value) / decimal;
     return Refused(text, "is ambiguous; write ",
                    fmt::format("{0}{1} ({2:.4g}e{3} bytes) or {4}{1} (about {5:.4g}e{3} bytes)", quantity.count, unit.name,
-                               count * ratio, exponent, static_cast<std::uint64_t>(count / ratio + 0.5), count));
+                               count * ratio, exponent, std::llround(count / ratio), count));
   }
   return Refused(text, "has an unknown unit; the units are KiB MiB GiB TiB, without a space before them");
 }
@@ -164,7 +165,7 @@ std::string HumanDuration(absl::Duration duration) {
   if (ns < 999.5e3) return ThreeDigits(ns / 1e3) + " us";
   if (ns < 999.5e6) return ThreeDigits(ns / 1e6) + " ms";
   if (ns < 59.95e9) return ThreeDigits(ns / 1e9) + " s";
-  const auto seconds = static_cast<std::uint64_t>(ns / 1e9 + 0.5);
+  const auto seconds = static_cast<std::uint64_t>(std::llround(ns / 1e9));
   if (seconds < 3600) return fmt::format("{}m {}s", seconds / 60, seconds % 60);
   if (seconds < 86'400) return fmt::format("{}h {}m", seconds / 3600, seconds % 3600 / 60);
   return fmt::format("{}d {}h", seconds / 86'400, seconds % 86'400 / 3600);

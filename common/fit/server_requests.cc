@@ -238,7 +238,8 @@ void ServerImpl::OnCancel(ServerLink& link, std::uint32_t imm) {
 
 void ServerImpl::OnLinkGone(ServerLink& gone) {
   CallerRecord& record = *gone.record();
-  for (std::uint16_t index = 0; index < record.slots.size(); ++index) {
+  const auto slot_count = static_cast<std::uint16_t>(record.slots.size());  // at most 1,024
+  for (std::uint16_t index = 0; index < slot_count; ++index) {
     CallerSlot& slot = record.slots[index];
     ASHLAR_CHECK(slot.work_requests == 0, "an endpoint is destroyed, and its work is not; slot={}", index);
     slot.waiting.reset();  // not begun: the client sends it again

@@ -366,7 +366,7 @@ void MemoryService::FreeExtent(ExtentIndex extent, std::shared_ptr<void> until_f
   });
 }
 
-void MemoryService::FreeSpace(Space& space, std::shared_ptr<void> until_freed) {
+void MemoryService::FreeSpace(Space& space, const std::shared_ptr<void>& until_freed) {
   for (const ExtentIndex extent : space.UnmapAll()) FreeExtent(extent, until_freed);
   spaces_->End(space.id());
   spaces_count_.Sub();

@@ -95,7 +95,7 @@ class MemoryService : public fit::Handler, private BatchOwner {
   void SendResults(fit::ReplyWriter& reply, std::span<const fit::wire::PageResult> results);
 
   void FreeExtent(ExtentIndex extent, std::shared_ptr<void> until_freed);
-  void FreeSpace(Space& space, std::shared_ptr<void> until_freed);
+  void FreeSpace(Space& space, const std::shared_ptr<void>& until_freed);
   void EndSpacesOf(const SpaceOwner& owner, std::string_view reason, bool at_snode);
   void ArmTick();
   void Tick();
