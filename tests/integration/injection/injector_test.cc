@@ -206,12 +206,12 @@ class InjectorTest : public testing::Test {
  protected:
   void SetUp() override {
     UniqueFd uffd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
-    if (!uffd.valid()) GTEST_SKIP() << "SKIPPED: no right to userfaultfd: " << strerror(errno);
+    if (!uffd.valid()) GTEST_SKIP() << "no right to userfaultfd: " << strerror(errno);
     void* page = ::mmap(nullptr, 64 * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     const absl::Status probed = SetUpUffd(uffd.get(), reinterpret_cast<std::uint64_t>(page), 64);
     uffd.Reset();  // before the munmap, which would wait for somebody to read its event
     ::munmap(page, 64 * kPageBytes);
-    if (!probed.ok()) GTEST_SKIP() << "SKIPPED: " << probed;
+    if (!probed.ok()) GTEST_SKIP() << probed;
   }
 };
 

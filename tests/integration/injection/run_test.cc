@@ -100,8 +100,8 @@ class RunTest : public testing::Test {
   void SetUp() override {
     UniqueFd uffd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
     const UniqueFd device(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
-    if (!uffd.valid() && !device.valid()) GTEST_SKIP() << "SKIPPED: no right to userfaultfd: " << strerror(errno);
-    if (::geteuid() != 0) GTEST_SKIP() << "SKIPPED: the pnode's part needs CAP_SYS_PTRACE";
+    if (!uffd.valid() && !device.valid()) GTEST_SKIP() << "no right to userfaultfd: " << strerror(errno);
+    if (::geteuid() != 0) GTEST_SKIP() << "the pnode's part needs CAP_SYS_PTRACE";
   }
   TestPnode& Start(TestPnodeOptions options = {}) {
     pnode_ = std::make_unique<TestPnode>(std::move(options));
@@ -183,7 +183,7 @@ TEST_F(RunTest, ProgramOf32BitsIsRefused) {
   Command command(Shim({path}));
   const int code = command.Wait();
   std::filesystem::remove(path);
-  if (code == 126 || code == 0) GTEST_SKIP() << "SKIPPED: this kernel runs no 32-bit programs (code " << code << ")";
+  if (code == 126 || code == 0) GTEST_SKIP() << "this kernel runs no 32-bit programs (code " << code << ")";
   EXPECT_EQ(code, 125);
   EXPECT_THAT(command.err, HasSubstr("is not a 64-bit x86 program"));
 }
@@ -215,7 +215,7 @@ TEST_F(RunTest, OrdinaryUserNeedsOnlyTheSocket) {
   std::vector<std::string> argv = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"};
   for (const std::string& word : Shim({Program("thread_churn"), "10"})) argv.push_back(word);
   Command reachable({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "test", "-x", ASHLAR_RUN_SHIM});
-  if (reachable.Wait() != 0) GTEST_SKIP() << "SKIPPED: no setpriv, or the build folder is closed to other users";
+  if (reachable.Wait() != 0) GTEST_SKIP() << "no setpriv, or the build folder is closed to other users";
   Command command(argv);
   EXPECT_EQ(command.Wait(), 0) << command.err;
   EXPECT_GT(pnode.moved(), 0u);

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/support/paged_program.h"
+#include "tests/support/run_tests.h"
 
 namespace ashlar::pnode {
 namespace {
@@ -23,7 +24,7 @@ unsigned long seed = 1;
 std::string parts = "fmt";
 
 TEST(PagingStress, NoUpdateIsEverLost) {
-  if (absl::Status rights = ProbePagingRights(); !rights.ok()) GTEST_SKIP() << "SKIPPED: " << rights;
+  if (absl::Status rights = ProbePagingRights(); !rights.ok()) GTEST_SKIP() << rights;
   PagedProgram::Options options;
   options.limit_bytes = static_cast<std::uint64_t>(pages) * kPageBytes / 4 + (8 << 20);
   std::uint64_t state = seed;
@@ -71,5 +72,5 @@ int main(int argc, char** argv) {
     if (flag == "--seed") ashlar::pnode::seed = std::strtoul(argv[i + 1], nullptr, 10);
     if (flag == "--parts") ashlar::pnode::parts = argv[i + 1];
   }
-  return RUN_ALL_TESTS();
+  return ashlar::RunTests();
 }

@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "tests/sim/paging/sim_process.h"
 #include "tests/support/memory_page_store.h"
+#include "tests/support/run_tests.h"
 
 namespace ashlar::pnode::sim {
 namespace {
@@ -265,5 +266,5 @@ int main(int argc, char** argv) {
     if (std::strncmp(argv[i], "--sim_seed=", 11) == 0) ashlar::pnode::sim::only_seed = std::strtoull(argv[i] + 11, nullptr, 10);
     if (std::strncmp(argv[i], "--sim_seeds=", 12) == 0) ashlar::pnode::sim::seed_count = std::strtoull(argv[i] + 12, nullptr, 10);
   }
-  return RUN_ALL_TESTS();
+  return ashlar::RunTests();
 }
