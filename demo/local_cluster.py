@@ -1,4 +1,4 @@
-"""Three daemons on this host, in a folder of their own: what the demo shows and the integration tests test.
+"""Daemons on this host, one of each role unless told otherwise, in a folder of their own: what the demo shows and the integration tests test.
 
 A cluster writes only below its folder: topology, state, sockets and one log file per daemon. Ports are found free, so
 that several clusters can run at once.
@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 
-ROLES = {"p1": "pnode", "m1": "mnode", "s1": "snode"}
+ROLE_OF = {"p": "pnode", "m": "mnode", "s": "snode"}
 
 
 def free_ports(count: int) -> list[int]:
@@ -31,19 +31,21 @@ class Cluster:
     """Use as a context manager: leaving it stops what still runs."""
 
     def __init__(self, binaries: pathlib.Path, folder: pathlib.Path, *, cache: str = "2GiB", pool: str = "4GiB", log: str = "8GiB",
-                 defaults: str = "{ack: disk, replicas: 1}"):
+                 defaults: str = "{ack: disk, replicas: 1}", nodes: tuple[str, ...] = ("p1", "m1", "s1")):
         self.binaries = pathlib.Path(binaries).resolve()
         self.folder = pathlib.Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.topology = self.folder / "topology.yaml"
-        ports = free_ports(6)
-        self.control = dict(zip(ROLES, ports[:3]))
-        self.fabric = dict(zip(ROLES, ports[3:]))
-        sizes = {"p1": f"cache_bytes: {cache}", "m1": f"pool_bytes: {pool}", "s1": f"log: {{path: s1-log, capacity_bytes: {log}}}"}
+        self.roles = {node: ROLE_OF[node[0]] for node in nodes}
+        ports = free_ports(2 * len(nodes))
+        self.control = dict(zip(nodes, ports[:len(nodes)]))
+        self.fabric = dict(zip(nodes, ports[len(nodes):]))
         lines = ["version: 1", "cluster: local", "nodes:"]
-        for node, role in ROLES.items():
+        for node, role in self.roles.items():
+            size = {"pnode": f"cache_bytes: {cache}", "mnode": f"pool_bytes: {pool}",
+                    "snode": f"log: {{path: {node}-log, capacity_bytes: {log}}}"}[role]
             lines.append(f'  - {{id: {node}, role: {role}, control: "127.0.0.1:{self.control[node]}", '
-                         f'fabric: [{{kind: tcp, address: "127.0.0.1:{self.fabric[node]}"}}], {sizes[node]}}}')
+                         f'fabric: [{{kind: tcp, address: "127.0.0.1:{self.fabric[node]}"}}], {size}}}')
         lines.append(f"defaults: {defaults}")
         self.topology.write_text("\n".join(lines) + "\n")
         self.environment = dict(os.environ, ASHLAR_TOPOLOGY=str(self.topology), ASHLAR_RUNTIME_DIR=str(self.folder / "run"))
@@ -58,10 +60,10 @@ class Cluster:
     # --- daemons -----------------------------------------------------------------------------------------------------
     def start(self, *nodes: str) -> None:
         """Starts the named nodes, or all, without waiting."""
-        for node in nodes or ROLES:
+        for node in nodes or self.roles:
             with open(self.log_file(node), "ab") as log:
                 self.daemons[node] = subprocess.Popen(
-                    [self.binaries / f"ashlar-{ROLES[node]}", "--config", self.topology, "--id", node, "--state-dir", self.folder / "state" / node],
+                    [self.binaries / f"ashlar-{self.roles[node]}", "--config", self.topology, "--id", node, "--state-dir", self.folder / "state" / node],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, start_new_session=True)
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:
@@ -85,7 +87,7 @@ class Cluster:
 
     def stop(self) -> dict[str, int]:
         """Asks every daemon to end, insists after 15 s. Returns their exit statuses."""
-        for node in ("p1", "m1", "s1"):  # readers before what they read
+        for node in sorted(self.daemons, key=lambda node: "pms".index(node[0])):  # readers before what they read
             process = self.daemons.get(node)
             if process is None:
                 continue

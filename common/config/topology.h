@@ -25,6 +25,7 @@ enum class FabricKind { kTcp };
 enum class HugePages { kNo, kTry };
 enum class AckLevel { kHome, kDisk };       // of a write-back; kHome is reached, never asked for
 enum class OnGiveUp { kHold, kKill };
+enum class Placement { kMostFree, kWeight };  // of a space on an mnode
 
 struct FabricEndpoint {
   FabricKind kind = FabricKind::kTcp;
@@ -47,6 +48,7 @@ struct Node {
   std::uint64_t victim_percent = 12;    // pnode: part of a program's limit that stages evicted pages
   std::uint64_t pool_bytes = 0;         // mnode: registered memory it lends; whole extents; 0 on others
   HugePages huge_pages = HugePages::kTry;  // mnode
+  std::uint64_t weight = 1;             // mnode: its share of the spaces with placement: weight; 0 = only if no other is there
   LogSettings log;                      // snode
 };
 
@@ -54,12 +56,15 @@ struct Timeouts {
   absl::Duration call = absl::Seconds(1);              // one FIT call
   absl::Duration keep_alive = absl::Milliseconds(100); // without sending, before a keep-alive
   absl::Duration suspect = absl::Milliseconds(500);    // of silence, before the peer is suspected
+  absl::Duration fail_over = absl::Milliseconds(200);  // without a link to an mnode, before its spaces get another home
+  absl::Duration replace = absl::Seconds(3);           // without a link to an snode, before another keeps its spaces
   absl::Duration give_up = absl::Seconds(60);          // a program waits this long for a page or a write-back
 };
 
 struct Defaults {
   AckLevel ack = AckLevel::kDisk;
   std::uint64_t replicas = 1;  // snodes per page; 0 = none: no page outlives its mnode
+  Placement placement = Placement::kMostFree;
   OnGiveUp on_give_up = OnGiveUp::kHold;
   Timeouts timeouts;
 

@@ -109,6 +109,8 @@ const std::vector<Key<Node>>& NodeKeys() {
        WordField(&Node::huge_pages, Words<HugePages>{{{"no", HugePages::kNo}, {"try", HugePages::kTry}},
                                                      {{"require", "write huge_pages: try"}}}),
        "whether the pool sits in huge pages", "mnode", OnlyMnode},
+      {"weight", kOptional, IntegerField(&Node::weight, {.min = 0, .max = 1000}),
+       "share of the spaces with placement: weight; 0: only if no other mnode is there", "mnode", OnlyMnode},
       {"log", kRequired, MappingField(&Node::log, LogKeys), "the replica log", "snode", OnlySnode},
   };
   return keys;
@@ -122,6 +124,10 @@ const std::vector<Key<Timeouts>>& TimeoutKeys() {
        "without sending, before a keep-alive goes out"},
       {"suspect", kOptional, DurationField(&Timeouts::suspect, {milliseconds(20), absl::Minutes(5)}),
        "of silence, before a peer is suspected; at least twice keep_alive"},
+      {"fail_over", kOptional, DurationField(&Timeouts::fail_over, {milliseconds(10), absl::Minutes(5)}),
+       "without a link to an mnode, before its spaces get another home"},
+      {"replace", kOptional, DurationField(&Timeouts::replace, {milliseconds(100), absl::Hours(1)}),
+       "without a link to an snode, before another one keeps its spaces"},
       {"give_up", kOptional, DurationField(&Timeouts::give_up, {absl::Seconds(1), absl::Hours(7 * 24)}),
        "a program waits this long for a page or a write-back, then on_give_up decides"},
   };
@@ -139,6 +145,9 @@ const std::vector<Key<Defaults>>& DefaultsKeys() {
       {"replicas", kOptional, IntegerField(&Defaults::replicas,
                     {.min = 0, .max = 1, .beyond = "more than one is not known to this version (" ASHLAR_VERSION ") yet"}),
        "snodes that keep each page; with 0 a lost mnode takes its pages along"},
+      {"placement", kOptional,
+       WordField(&Defaults::placement, Words<Placement>{{{"most_free", Placement::kMostFree}, {"weight", Placement::kWeight}}, {}}),
+       "which mnode a new space goes to"},
       {"on_give_up", kOptional,
        WordField(&Defaults::on_give_up, Words<OnGiveUp>{{{"hold", OnGiveUp::kHold}, {"kill", OnGiveUp::kKill}}, {}}),
        "what happens to a program that waited give_up"},

@@ -21,10 +21,10 @@ struct LinkRequest {
 
 constexpr std::uint32_t kMaxShards = 1024;
 
-// pnode → mnode → snode, without a cycle.
+// pnode → mnode → snode, and pnode → snode in recovery: no cycle.
 constexpr bool MayOpenLink(config::NodeRole client, config::NodeRole server) {
   using enum config::NodeRole;
-  return (client == kPnode && server == kMnode) || (client == kMnode && server == kSnode);
+  return (client == kPnode && (server == kMnode || server == kSnode)) || (client == kMnode && server == kSnode);
 }
 
 // OK, or the first thing that is wrong with it, its reason and field in the status (error.h). Pure.

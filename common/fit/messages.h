@@ -23,7 +23,7 @@ enum class Opcode : u16 {
   kFenceEpoch = 9,    // pnode → snode   FenceRequest → FenceReply
   kRecoverRead = 10,  // p → s, m → s    RecoverRequest + u64 page[<= 64] → ListReply + PageHave[<= 64], bulk
   kOpenSpace = 11,    // mnode → snode   OpenRequest + SnodeRef[<= 8] → FenceReply
-  kCompare = 12,      // mnode → snode   CompareRequest (count 0) → ListReply + PageMark[<= 128]
+  kCompare = 12,      // p → m, m → s    CompareRequest (count 0) → ListReply + PageMark[<= 128]; an mnode knows kPages only
   kSpaceState = 13,   // p → m, m → s    SpaceList (count 0) → SpaceStateReply + SnodeRef[<= 8] + BadPage[<= 32]
 };
 
@@ -40,8 +40,10 @@ struct SpaceList {
   u64 epoch;
   u64 view;   // newest replica view the caller knows
   u32 count;  // items behind
-  u32 flags;  // kWriteBack: low byte = AckLevel wanted
+  u32 flags;  // kWriteBack: low byte = AckLevel wanted; kDestroySpace: kDestroyHereOnly
 };
+constexpr u32 kDestroyHereOnly = 2;   // p → m: the space has another home now, the snodes keep it
+constexpr u32 kCompareFilling = 1;    // ListReply.flags of an mnode: more pages of that extent are on their way from the snodes
 struct ListReply {
   u64 next;  // cursor, or the current epoch with kStaleEpoch
   u32 count;
@@ -52,17 +54,20 @@ struct AppendHead {
   u32 count;
   u32 flags;
 };
+// MapRequest.flags: either kMapThere alone, or kMapMake, with kMapFill if the extents may have had pages at an earlier home
+// (a new one is then filled from the storage nodes), with kMapFillAgain to fill one once more that is there.
+constexpr u32 kMapMake = 1, kMapThere = 2, kMapFill = 4, kMapFillAgain = 8;
 struct MapRequest {
   u64 space;
   u64 epoch;
   u64 first_page;  // on an extent boundary
   u32 extents;     // 0: only raises the epoch (and makes the space known)
-  u32 flags;       // 1: make new extents for the range, before the first write-back into it; 2: those there are
+  u32 flags;       // kMap…
 };
 struct MapReply {
   u64 pool_incarnation;
   u32 count;
-  u32 reserved;
+  u32 free_extents;  // left in the pool
 };
 struct ExtentGrant {
   u64 first_page;

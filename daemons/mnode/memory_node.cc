@@ -1,6 +1,7 @@
 #include "daemons/mnode/memory_node.h"
 
 #include <utility>
+#include <vector>
 
 #include "common/base/status.h"
 #include "common/control/node_facts.h"
@@ -34,18 +35,21 @@ absl::Status MemoryNode::BuildDataPath(service::DaemonContext& context) {
   options.huge_pages = context.node.huge_pages == config::HugePages::kTry ? Mapping::HugePages::kTry : Mapping::HugePages::kNo;
   options.replicas = static_cast<std::uint32_t>(defaults.replicas);
   options.absent_ns = 2 * static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(defaults.timeouts.give_up));
-  if (defaults.replicas > 0) {
-    snode_ = context.topology.NodesOf(config::NodeRole::kSnode).front();
-    options.replicator.snode = snode_->id;
-  }
+  options.replace_after_ns = static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(defaults.timeouts.replace));
+  std::vector<const config::Node*> snodes;
+  if (defaults.replicas > 0) snodes = context.topology.NodesOf(config::NodeRole::kSnode);
+  for (const config::Node* snode : snodes)
+    options.snodes.push_back({.name = snode->id, .node = snode->node_id, .same_host = snode->host == context.node.host});
   ASHLAR_ASSIGN_OR_RETURN(memory_, MemoryService::Create(*shard_, options));
   ASHLAR_ASSIGN_OR_RETURN(server_, fit::Server::Create(*shard_, {.address = context.node.fabric.front().address.ToString()}, *memory_));
-  if (snode_ == nullptr) return absl::OkStatus();
   openers_ = control::LinkOpeners::Create();
-  snode_opener_ = openers_->For(control::LinkFrom(context.node, context.incarnation, *snode_));
-  ASHLAR_ASSIGN_OR_RETURN(auto connection, fit::Connection::Create(*shard_, control::ConnectionTo(*snode_, defaults.timeouts), *snode_opener_,
-                                                                   memory_->replicator()));
-  memory_->replicator()->Attach(std::move(connection));
+  for (std::size_t i = 0; i < snodes.size(); ++i) {
+    snode_openers_.push_back(openers_->For(control::LinkFrom(context.node, context.incarnation, *snodes[i])));
+    Replicator& replicator = memory_->replicas()->member(i);
+    ASHLAR_ASSIGN_OR_RETURN(auto connection, fit::Connection::Create(*shard_, control::ConnectionTo(*snodes[i], defaults.timeouts),
+                                                                     *snode_openers_.back(), &replicator));
+    replicator.Attach(std::move(connection));
+  }
   return absl::OkStatus();
 }
 
@@ -64,9 +68,8 @@ control::NodeStatus MemoryNode::Status() const {
   control::NodeStatus status;
   const MemoryService::Usage usage = memory_->usage();
   status.usage.push_back({.name = "pool", .used_bytes = usage.used_bytes, .limit_bytes = usage.pool_bytes});
-  if (snode_ != nullptr) {
-    status.links.push_back(control::LinkStatusOf(memory_->replicator()->link_report()));
-  }
+  if (memory_->replicas() == nullptr) return status;
+  for (const fit::LinkReport& link : memory_->replicas()->link_reports()) status.links.push_back(control::LinkStatusOf(link));
   return status;
 }
 

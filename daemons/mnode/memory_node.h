@@ -1,4 +1,4 @@
-// One memory node, assembled: its data thread (fabric, FIT server, memory service, link to the storage node) and its
+// One memory node, assembled: its data thread (fabric, FIT server, memory service, links to the storage nodes) and its
 // control path. What main starts and stops.
 //
 // Threads: made and destroyed by the main thread; the data path runs on "ashlar-mnode" alone.
@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/control/control_server.h"
@@ -21,7 +22,7 @@ namespace ashlar::mnode {
 
 class MemoryNode {
  public:
-  // Serves when it returns. The pool is mapped and registered, the link to the storage node is being made.
+  // Serves when it returns. The pool is mapped and registered, the links to the storage nodes are being made.
   static absl::StatusOr<std::unique_ptr<MemoryNode>> Start(service::DaemonContext& context);
   // Stops serving. What is in the pool is gone; what was acknowledged is on the storage node.
   ~MemoryNode();
@@ -33,11 +34,10 @@ class MemoryNode {
   control::NodeStatus Status() const;
 
   // In the order of building: destruction runs backwards.
-  const config::Node* snode_ = nullptr;  // nullptr: replicas is 0
   std::unique_ptr<fabric::Device> device_;
   std::unique_ptr<fit::Shard> shard_;
   std::unique_ptr<control::LinkOpeners> openers_;
-  std::unique_ptr<fit::LinkOpener> snode_opener_;
+  std::vector<std::unique_ptr<fit::LinkOpener>> snode_openers_;
   std::unique_ptr<MemoryService> memory_;
   std::unique_ptr<fit::Server> server_;
   std::unique_ptr<control::ControlServer> control_;

@@ -31,7 +31,8 @@
 #include "daemons/mnode/pool/pool.h"
 #include "daemons/mnode/pool/space_table.h"
 #include "daemons/mnode/replication/batch.h"
-#include "daemons/mnode/replication/replicator.h"
+#include "daemons/mnode/replication/extent_filler.h"
+#include "daemons/mnode/replication/replica_set.h"
 
 namespace ashlar::mnode {
 
@@ -40,6 +41,8 @@ struct MemoryServiceOptions {
   std::uint64_t pool_bytes = 0;
   Mapping::HugePages huge_pages = Mapping::HugePages::kTry;
   std::uint32_t replicas = 0;  // 0: home only; 1: one snode, and `disk` is what is acknowledged
+  std::vector<SnodeOptions> snodes;  // to choose from; none needed if replicas is 0
+  std::uint64_t replace_after_ns = 3'000'000'000;  // without a link to a space's snode, before another takes over
   std::uint64_t intake_bytes = 64 << 20;  // write-backs under way to the snode; beyond it kExhausted
   // A pnode away for so long has given up: its extents are freed here (the snode keeps its pages). Twice its `give_up`.
   std::uint64_t absent_ns = 120'000'000'000;
@@ -53,8 +56,8 @@ class MemoryService : public fit::Handler, private BatchOwner {
   // Its Server is destroyed before it.
   ~MemoryService() override;
 
-  // nullptr: replicas is 0. Else give it its link, made with it as the events: replicator()->Attach(Connection::Create(…)).
-  Replicator* replicator() { return replicator_.get(); }
+  // nullptr: replicas is 0. Else give each member its link, made with it as the events: member.Attach(Connection::Create(…)).
+  ReplicaSet* replicas() { return replicas_.get(); }
 
   void Handle(const fit::RequestView& request, fit::ReplyWriter reply) override;
   void OnClientDown(const fit::Client& client) override;
@@ -84,6 +87,7 @@ class MemoryService : public fit::Handler, private BatchOwner {
   void MapExtents(const fit::RequestView& request, fit::ReplyWriter reply);
   void UnmapExtents(const fit::RequestView& request, fit::ReplyWriter reply);
   void FetchPages(const fit::RequestView& request, fit::ReplyWriter reply);
+  void Compare(const fit::RequestView& request, fit::ReplyWriter reply);
   void WriteBack(const fit::RequestView& request, fit::ReplyWriter reply);
   void Trim(const fit::RequestView& request, fit::ReplyWriter reply);
   void DestroySpace(const fit::RequestView& request, fit::ReplyWriter reply);
@@ -92,14 +96,17 @@ class MemoryService : public fit::Handler, private BatchOwner {
   bool TakePage(Space& space, const fit::wire::PageDirty& dirty, std::span<const std::byte> bytes, Batch* batch,
                 fit::wire::PageResult& result);
   void OnAppended(Batch& batch, const AppendOutcome& outcome) override;
-  void SendResults(fit::ReplyWriter& reply, std::span<const fit::wire::PageResult> results);
+  void SendResults(SpaceId space, fit::ReplyWriter& reply, std::span<const fit::wire::PageResult> results);
 
+  // False: answered; there is no such space here, or not for that client.
+  bool AdmitOrMake(const fit::RequestView& request, SpaceId id, Epoch epoch, fit::ReplyWriter& reply);
   void FreeExtent(ExtentIndex extent, std::shared_ptr<void> until_freed);
-  void FreeSpace(Space& space, const std::shared_ptr<void>& until_freed);
+  enum class Afterwards { kEnded, kMayReturn };  // its id is never used again, or it may come back under a higher epoch
+  void FreeSpace(Space& space, const std::shared_ptr<void>& until_freed, Afterwards afterwards);
   void EndSpacesOf(const SpaceOwner& owner, std::string_view reason, bool at_snode);
   void ArmTick();
   void Tick();
-  fit::Hints HintsNow(std::uint16_t retry_after_ms = 0) const;
+  fit::Hints HintsNow(SpaceId space, std::uint16_t retry_after_ms = 0) const;
   fit::Deadline AnswerBy(const fit::RequestView& request) const;
 
   fit::Shard& shard_;
@@ -120,7 +127,8 @@ class MemoryService : public fit::Handler, private BatchOwner {
   Histogram write_back_ns_;
   alignas(64) std::array<std::byte, kPageBytes> scratch_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
-  std::unique_ptr<Replicator> replicator_;  // last: its end ends every batch, into the members above
+  std::unique_ptr<ExtentFiller> filler_;  // nullptr: replicas is 0
+  std::unique_ptr<ReplicaSet> replicas_;  // last: its end ends every batch and read, into the members above
 };
 
 }  // namespace ashlar::mnode

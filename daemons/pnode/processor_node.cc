@@ -58,19 +58,28 @@ absl::Status ProcessorNode::BuildStore(service::DaemonContext& context) {
   const config::Defaults& defaults = context.topology.defaults;
   const auto homes = context.topology.NodesOf(config::NodeRole::kMnode);
   if (homes.empty()) return absl::FailedPreconditionError("the topology has no mnode: a pnode needs one to keep its pages");
-  home_ = homes.front();
   device_ = fabric::OpenTcpDevice();
   ASHLAR_ASSIGN_OR_RETURN(shard_, fit::Shard::Create(*device_, {.node = context.node.node_id, .incarnation = context.incarnation}));
   RemotePageStoreOptions options;
-  options.home = home_->id;
-  if (defaults.replicas > 0) options.storage = context.topology.NodesOf(config::NodeRole::kSnode).front()->id;
+  options.placement = defaults.placement == config::Placement::kWeight ? Placement::kWeight : Placement::kMostFree;
   options.level = defaults.ReachedLevel() == config::AckLevel::kDisk ? AckLevel::kDisk : AckLevel::kHome;
+  options.fail_over_ns = static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(defaults.timeouts.fail_over));
   store_ = std::make_unique<RemotePageStore>(*shard_, options);
   openers_ = control::LinkOpeners::Create();
-  home_opener_ = openers_->For(control::LinkFrom(context.node, context.incarnation, *home_));
-  ASHLAR_ASSIGN_OR_RETURN(auto connection,
-                          fit::Connection::Create(*shard_, control::ConnectionTo(*home_, defaults.timeouts), *home_opener_, store_.get()));
-  store_->Attach(std::move(connection));
+  const auto connect = [&](const config::Node& peer, auto& link) -> absl::Status {
+    link_openers_.push_back(openers_->For(control::LinkFrom(context.node, context.incarnation, peer)));
+    ASHLAR_ASSIGN_OR_RETURN(auto connection,
+                            fit::Connection::Create(*shard_, control::ConnectionTo(peer, defaults.timeouts), *link_openers_.back(), &link));
+    link.Attach(std::move(connection));
+    return absl::OkStatus();
+  };
+  for (const config::Node* home : homes) {
+    ASHLAR_RETURN_IF_ERROR(connect(*home, store_->AddHome({.name = home->id, .extents = home->pool_bytes / kExtentBytes, .weight = home->weight})));
+  }
+  if (defaults.replicas == 0) return absl::OkStatus();
+  for (const config::Node* storage : context.topology.NodesOf(config::NodeRole::kSnode)) {
+    ASHLAR_RETURN_IF_ERROR(connect(*storage, store_->AddStorage(storage->id)));
+  }
   return absl::OkStatus();
 }
 
@@ -117,7 +126,7 @@ absl::Status ProcessorNode::BuildControlPath(service::DaemonContext& context) {
 control::NodeStatus ProcessorNode::Status() const {
   control::NodeStatus status;
   status.usage.push_back({.name = "cache", .used_bytes = programs_->granted_bytes(), .limit_bytes = cache_bytes_});
-  status.links.push_back(control::LinkStatusOf(store_->link_report()));
+  for (const fit::LinkReport& link : store_->link_reports()) status.links.push_back(control::LinkStatusOf(link));
   status.problems = programs_->Problems();
   return status;
 }

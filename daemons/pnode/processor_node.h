@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/config/space_ids.h"
@@ -27,7 +28,7 @@ namespace ashlar::pnode {
 
 class ProcessorNode {
  public:
-  // Serves when it returns. The link to the memory node is being made; a missing one is a problem in status, not an error.
+  // Serves when it returns. Its links are being made; a missing one is a problem in status, not an error.
   static absl::StatusOr<std::unique_ptr<ProcessorNode>> Start(service::DaemonContext& context);
   // Kills the programs that still run, each with the reason on its terminal, then stops serving them.
   ~ProcessorNode();
@@ -40,12 +41,11 @@ class ProcessorNode {
   control::NodeStatus Status() const;
 
   // In the order of building: destruction runs backwards.
-  const config::Node* home_ = nullptr;
   std::uint64_t cache_bytes_ = 0;
   std::unique_ptr<fabric::Device> device_;
   std::unique_ptr<fit::Shard> shard_;
   std::unique_ptr<control::LinkOpeners> openers_;
-  std::unique_ptr<fit::LinkOpener> home_opener_;
+  std::vector<std::unique_ptr<fit::LinkOpener>> link_openers_;
   std::unique_ptr<RemotePageStore> store_;
   std::optional<config::SpaceIds> space_ids_;
   std::unique_ptr<Supervisor> supervisor_;

@@ -135,6 +135,13 @@ void Space::EndSend(const PageVersion& version, bool durable) {
   });
 }
 
+void Space::ForgetDurable() {
+  for (auto& [number, extent] : extents_)
+    for (std::size_t i = 0; i < kExtentPages; ++i)
+      if (Frame& frame = pool_->frame(extent.index, i); frame.durable)
+        Update({&extent, &frame}, [](Frame& forgotten) { forgotten.durable = false; });
+}
+
 void Space::Trim(PageNumber first, std::uint64_t count, Version up_to) {
   const std::uint64_t end = first.value() + count;  // the caller checked that it does not wrap
   for (auto it = extents_.lower_bound(ExtentOf(first)); it != extents_.end() && it->first * kExtentPages < end; ++it) {

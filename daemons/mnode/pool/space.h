@@ -61,6 +61,8 @@ class Space {
   // An append carries this version / has ended. Nothing happens if the frame holds another version by now.
   void BeginSend(const PageVersion& version);
   void EndSend(const PageVersion& version, bool durable);
+  // Another snode keeps the space from now on: nothing is durable there yet.
+  void ForgetDurable();
   // Drops versions up to `up_to`; a late write-back of one of them is superseded.
   void Trim(PageNumber first, std::uint64_t count, Version up_to);
 

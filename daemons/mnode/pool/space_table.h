@@ -27,6 +27,7 @@ class SpaceTable {
   Space& Create(SpaceId id, SpaceOwner owner, Epoch epoch);
   // Forgets it for ever. Its extents were unmapped before.
   void End(SpaceId id);
+  void Forget(SpaceId id) { spaces_.erase(id); }  // it has another home; its extents were unmapped before
   void RememberEnded(SpaceId id);
   bool Ended(SpaceId id) const { return ended_.contains(id); }
   std::vector<SpaceId> OwnedBy(const SpaceOwner& owner) const;

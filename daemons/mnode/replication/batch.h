@@ -74,6 +74,7 @@ class Batch final : public fit::PendingCall {
   std::uint32_t count_ = 0;
   std::uint32_t used_bytes_ = 0;
   std::uint64_t ticket_ = 0;
+  Epoch epoch_;  // under which it was sent
   fit::Deadline deadline_;
   BatchOwner* owner_ = nullptr;
   Replicator* replicator_ = nullptr;

@@ -32,7 +32,7 @@ bool Kept(fit::Code code) {
 Replicator::Replicator(fit::Shard& shard, SpaceTable& spaces, BatchBuffers& buffers, const ReplicatorOptions& options,
                        const Clock& clock)
     : shard_(shard), spaces_(spaces), buffers_(buffers), options_(options), clock_(clock),
-      append_started_ns_(buffers.count()) {}
+      down_since_ns_(clock.NowNs()), append_started_ns_(buffers.count()) {}
 
 Replicator::~Replicator() {
   pumping_ = true;  // calls end now; none begins
@@ -65,9 +65,13 @@ Replicator::Slot& Replicator::SlotOf(SpaceId space, Epoch epoch, SpaceOwner owne
 }
 
 void Replicator::AddSpace(const Space& space) {
-  const bool known = slots_.contains(space.id());
+  const auto known = slots_.find(space.id());
+  const bool raised = known != slots_.end() && known->second->epoch < space.epoch();
+  const bool returned = known != slots_.end() && known->second->leaving;
   Slot& slot = SlotOf(space.id(), space.epoch(), space.owner());
-  if (known) Apply(slot, SlotEvent::kForgotten);  // the epoch rose: the snode has to hear of it before the next append
+  slot.leaving = false;  // it came back before it had gone
+  slot.owner = space.owner();
+  if (raised || returned) Apply(slot, SlotEvent::kEpochRaised);  // the snode has to hear of it before the next append
   Touch(slot);
   Pump();
 }
@@ -173,12 +177,18 @@ void Replicator::Apply(Slot& slot, SlotEvent event) {
                static_cast<int>(slot.state));
   if (IsOpen(*next) && !IsOpen(slot.state)) slots_open_.Add();
   if (!IsOpen(*next) && IsOpen(slot.state)) slots_open_.Sub();
+  if (*next != SlotState::kFenced && slot.state == SlotState::kFenced) fenced_.Sub();
   if (*next == SlotState::kFenced && slot.state != SlotState::kFenced) {
     fenced_.Add();
     log::Warn("replication: space is fenced at the snode, another home has it space={} epoch={} snode={}",
               slot.space.value(), slot.epoch.value(), options_.snode);
   }
   slot.state = *next;
+}
+
+// An answer to what was sent under an epoch that this home has left behind says nothing of the present one.
+void Replicator::Fenced(Slot& slot, Epoch sent) {
+  if (sent == slot.epoch) Apply(slot, SlotEvent::kFenced);
 }
 
 void Replicator::Touch(Slot& slot) {
@@ -238,6 +248,7 @@ bool Replicator::StartControl(Slot& slot, wire::Opcode opcode, std::span<const s
       connection_->Start(opcode, payload, {}, {Now() + options_.control_timeout_ns}, slot.control);
   if (!started.ok()) return ArmTick(), false;  // FIT's queue is full: again at the next event or tick
   slot.control.opcode = opcode;
+  slot.control.epoch = slot.epoch;
   slot.control.busy = true;
   return true;
 }
@@ -294,6 +305,7 @@ bool Replicator::SendBatch(Slot& slot, Batch& batch) {
       connection_->Start(wire::Opcode::kAppendPages, std::span(payload).first(end), bulk, batch.deadline_, batch);
   if (!started.ok()) return ArmTick(), false;
   append_started_ns_[batch.index_] = Now();
+  batch.epoch_ = slot.epoch;
   append_batches_.Add();
   append_pages_.Add(batch.count_);
   ++appends_;
@@ -352,7 +364,7 @@ void Replicator::AppendDone(Batch& batch, const fit::CallResult& result) {
 AppendOutcome Replicator::Judge(Slot& slot, Batch& batch, const fit::CallResult& result) {
   switch (result.status.ok() ? fit::Code::kOk : result.code) {
     case fit::Code::kOk: break;
-    case fit::Code::kStaleEpoch: Apply(slot, SlotEvent::kFenced); return {fit::Code::kUnavailable, 0};
+    case fit::Code::kStaleEpoch: Fenced(slot, batch.epoch_); return {fit::Code::kUnavailable, 0};
     case fit::Code::kNotFound: Apply(slot, SlotEvent::kForgotten); return {fit::Code::kUnavailable, 20};
     case fit::Code::kExhausted: return {fit::Code::kExhausted, std::max<std::uint16_t>(result.hints.retry_after_ms, 1)};
     default: return {fit::Code::kUnavailable, result.hints.retry_after_ms};
@@ -368,7 +380,7 @@ AppendOutcome Replicator::Judge(Slot& slot, Batch& batch, const fit::CallResult&
     const bool believable = page.page == batch.pages_[i].version.page.value() && page.code <= UINT16_MAX;
     const fit::Code code = believable ? static_cast<fit::Code>(page.code) : fit::Code::kUnavailable;
     batch.pages_[i].code = Kept(code) && page.level < 2 ? fit::Code::kUnavailable : code;
-    if (code == fit::Code::kStaleEpoch) Apply(slot, SlotEvent::kFenced);
+    if (code == fit::Code::kStaleEpoch) Fenced(slot, batch.epoch_);
     if (code == fit::Code::kNotFound) Apply(slot, SlotEvent::kForgotten);
   }
   return {fit::Code::kOk, 0};
@@ -379,7 +391,7 @@ void Replicator::EndBatch(Slot& slot, Batch& batch, const AppendOutcome& outcome
   slot.tickets.erase(std::find(slot.tickets.begin(), slot.tickets.end(), batch.ticket_));
   if (Space* space = spaces_.Find(batch.space_)) {
     for (const Batch::Page& page : batch.pages())
-      space->EndSend(page.version, outcome.code == fit::Code::kOk && Kept(page.code));
+      space->EndSend(page.version, outcome.code == fit::Code::kOk && Kept(page.code) && !slot.leaving);  // else: at another snode by now
   }
   SettleBehind(slot);
   if (batch.owner_ != nullptr) batch.owner_->OnAppended(batch, outcome);
@@ -443,7 +455,7 @@ void Replicator::ControlDone(Slot& slot, const fit::CallResult& result) {
     slot.back_off_ns = 0;
     return;
   }
-  if (code == fit::Code::kStaleEpoch) Apply(slot, SlotEvent::kFenced);
+  if (code == fit::Code::kStaleEpoch) Fenced(slot, slot.control.epoch);
   if (code == fit::Code::kNotFound && slot.control.opcode == wire::Opcode::kTrim) Apply(slot, SlotEvent::kForgotten);
   BackOff(slot, std::uint64_t{result.hints.retry_after_ms} * 1'000'000);
   if (failures_log_.Allow(Now()))
@@ -514,6 +526,7 @@ void Replicator::OnUp(Incarnation server, std::uint64_t) {
 
 void Replicator::OnDown(const absl::Status& reason) {
   link_up_.Set(0);
+  down_since_ns_ = Now();
   link_losses_.Add();
   log::Warn("replication: no link to the snode, acknowledgements wait snode={} spaces={} reason={}", options_.snode,
             slots_.size(), reason);

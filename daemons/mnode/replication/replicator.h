@@ -67,6 +67,8 @@ class Replicator : public fit::ConnectionEvents {
   void LeaveSpace(SpaceId space);
 
   bool link_up() const { return link_up_.value() != 0; }
+  std::uint64_t down_since_ns() const { return down_since_ns_; }  // while the link is not up
+  fit::Connection* connection() { return connection_.get(); }     // for reads of what is kept; nullptr before Attach
   fit::LinkReport link_report() const { return connection_->report(); }  // any thread, after Attach
   SlotState StateOf(SpaceId space) const;  // kEmpty if it was never added
   void CollectStats(StatList& stats) const;  // any thread
@@ -84,6 +86,7 @@ class Replicator : public fit::ConnectionEvents {
     Replicator* replicator = nullptr;
     Slot* slot = nullptr;
     fit::wire::Opcode opcode{};
+    Epoch epoch;            // under which it was sent
     bool busy = false;
     bool finished = false;  // the space's end was confirmed: the slot goes with this call
     std::size_t trims = 0;  // carried
@@ -120,6 +123,7 @@ class Replicator : public fit::ConnectionEvents {
   Slot& SlotOf(SpaceId space, Epoch epoch, SpaceOwner owner);
   SlotFacts FactsOf(const Slot& slot) const;
   void Apply(Slot& slot, SlotEvent event);
+  void Fenced(Slot& slot, Epoch sent);
   void Touch(Slot& slot);
   void DropWaiting(Slot& slot);
   void Pump();
@@ -148,6 +152,7 @@ class Replicator : public fit::ConnectionEvents {
   const ReplicatorOptions options_;
   const Clock& clock_;
   Incarnation snode_incarnation_;
+  std::uint64_t down_since_ns_;
   std::uint64_t last_ticket_ = 0;
   std::uint32_t appends_ = 0;    // under way on the link
   std::uint32_t catch_ups_ = 0;  // of these

@@ -14,7 +14,7 @@ enum class SlotState : std::uint8_t {
   kCopying,  // open; frames may be behind
   kCurrent,  // open, no frame behind
   kSuspect,  // was open; the link is down
-  kFenced,   // a higher epoch is in force there: another home took over. Nothing is sent any more
+  kFenced,   // a higher epoch is in force there: another home took over. Nothing is sent until this home has a higher one
 };
 
 enum class SlotEvent : std::uint8_t {
@@ -23,6 +23,7 @@ enum class SlotEvent : std::uint8_t {
   kOpenFailed,
   kCaughtUp,      // no frame behind
   kFellBehind,    // a frame behind
+  kEpochRaised,   // the space came back to this home, or stayed, under a higher epoch
   kForgotten,     // the snode answered that it does not know the space
   kFenced,        // it answered kStaleEpoch
   kLinkDown,
@@ -33,6 +34,7 @@ enum class SlotEvent : std::uint8_t {
 // nullopt: that event cannot happen in that state (a bug of the caller).
 constexpr std::optional<SlotState> Next(SlotState state, SlotEvent event) {
   using enum SlotState;
+  if (event == SlotEvent::kEpochRaised) return kEmpty;
   if (state == kFenced) return kFenced;
   switch (event) {
     case SlotEvent::kOpenSent: return state == kEmpty ? std::optional(kOpening) : std::nullopt;
@@ -40,6 +42,7 @@ constexpr std::optional<SlotState> Next(SlotState state, SlotEvent event) {
     case SlotEvent::kOpenFailed: return state == kOpening ? kEmpty : state;
     case SlotEvent::kCaughtUp: return state == kCopying ? kCurrent : state;
     case SlotEvent::kFellBehind: return state == kCurrent ? kCopying : state;
+    case SlotEvent::kEpochRaised:
     case SlotEvent::kForgotten: return kEmpty;
     case SlotEvent::kFenced: return kFenced;
     case SlotEvent::kLinkDown: return state == kCopying || state == kCurrent ? kSuspect : state;

@@ -1,5 +1,5 @@
-// The calls about a space as a whole: mapping its extents, trims, unmapping, its end. One MapExtents and one other call
-// per space are under way at a time; each is repeated until the home confirms it.
+// The calls about a space as a whole: mapping its extents, trims, unmapping, its end. One MapExtents, one Compare and one
+// other call per space are under way at a time; each is repeated until the home confirms it.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -16,7 +16,6 @@ namespace {
 
 constexpr std::uint32_t kMaxExtentsPerCall = 64;
 constexpr std::uint32_t kAllLayers = 0xFF;
-constexpr std::uint32_t kMakeExtents = 1, kThoseThere = 2;
 constexpr std::uint64_t kMaxTrimPages = std::uint64_t{1} << 31;  // of one range on the wire; a home takes up to 2^32 - 1
 constexpr std::uint64_t kRetryNs = 50'000'000;
 
@@ -49,7 +48,7 @@ void RemotePageStore::Trim(SpaceId id, std::span<const TrimRange> ranges) {
       if (extent.maybe_there.none()) continue;
       for (std::uint64_t page = std::max(first, base); page < std::min(end, base + kExtentPages); ++page) {
         maybe_there = maybe_there || extent.maybe_there.test(page - base);
-        extent.maybe_there.reset(page - base);
+        extent.Forget(page - base);
       }
       if (extent.maybe_there.none()) space->maybe_empty.insert(it->first);
     }
@@ -66,31 +65,37 @@ void RemotePageStore::Trim(SpaceId id, std::span<const TrimRange> ranges) {
 }
 
 void RemotePageStore::PumpSpace(RemoteSpace& space) {
+  PumpRehome(space);
   PumpMap(space);
   PumpControl(space);
 }
 
 void RemotePageStore::PumpMap(RemoteSpace& space) {
-  if (space.map_busy || space.ending || !space.lost.ok() || !link_up()) return;
-  if (space.created && space.make_wanted.empty() && space.window_wanted.empty()) return;
+  if (space.map_busy || space.ending || !space.lost.ok() || space.home == nullptr || !space.home->up()) return;
+  if (space.created() && space.make_wanted.empty() && space.window_wanted.empty() && space.to_refill.empty()) return;
   if (Now() < space.map_retry_at_ns) return ArmTick();
-  if (!space.created) return SendMap(space, 0, 0, 0);
+  if (!space.created()) return SendMap(space, 0, 0, 0);
+  if (space.make_wanted.empty() && SendRefillMap(space)) return;
+  if (space.make_wanted.empty() && space.window_wanted.empty()) return;
 
   auto& wanted = space.make_wanted.empty() ? space.window_wanted : space.make_wanted;
   const std::uint64_t first = *wanted.begin();
-  if (&wanted == &space.window_wanted) return SendMap(space, first, kMaxExtentsPerCall, kThoseThere);
+  if (&wanted == &space.window_wanted) return SendMap(space, first, kMaxExtentsPerCall, wire::kMapThere);
+  // One that is to be refilled is asked for by itself, so that the home begins to fill it with the same call.
+  const auto refill = [&space](std::uint64_t number) { return space.to_refill.contains(number); };
+  if (refill(first)) return SendMap(space, first, 1, wire::kMapMake | wire::kMapFill);
   std::uint32_t count = 0;
-  while (count < kMaxExtentsPerCall && wanted.contains(first + count)) ++count;
-  SendMap(space, first, count, kMakeExtents);
+  while (count < kMaxExtentsPerCall && wanted.contains(first + count) && !refill(first + count)) ++count;
+  SendMap(space, first, count, wire::kMapMake);
 }
 
 void RemotePageStore::PumpControl(RemoteSpace& space) {
-  if (space.control_busy || !link_up()) return;
+  if (space.control_busy || space.home == nullptr || !space.home->up()) return;
   const bool has_work = space.ending || !space.trims.empty() || !space.maybe_empty.empty();
-  if (!has_work || (!space.ending && !space.created)) return;
+  if (!has_work || (!space.ending && !space.created())) return;
   if (Now() < space.control_retry_at_ns) return ArmTick();
   if (space.ending) {
-    if (space.active == 0 && !space.map_busy) SendDestroy(space);
+    if (space.active == 0 && !space.map_busy && !space.compare_busy && space.fences_busy == 0) SendDestroy(space);
     return;
   }
   if (space.maybe_empty.size() >= kMaxExtentsPerCall && SendUnmap(space)) return;
@@ -101,6 +106,7 @@ void RemotePageStore::PumpControl(RemoteSpace& space) {
 RemotePageStore::ControlCall& RemotePageStore::NewControl(RemoteSpace& space, Opcode opcode) {
   ControlCall& call = *control_calls_.Take();
   call.store = this;
+  call.home = space.home;
   call.space = &space;
   call.opcode = opcode;
   call.count = 0;
@@ -108,14 +114,18 @@ RemotePageStore::ControlCall& RemotePageStore::NewControl(RemoteSpace& space, Op
   return call;
 }
 
+bool& RemotePageStore::BusyFlag(RemoteSpace& space, Opcode opcode) {
+  if (opcode == Opcode::kMapExtents) return space.map_busy;
+  return opcode == Opcode::kCompare ? space.compare_busy : space.control_busy;
+}
+
 bool RemotePageStore::StartControl(RemoteSpace& space, ControlCall& call, std::span<const std::byte> payload) {
-  bool& busy = call.opcode == Opcode::kMapExtents ? space.map_busy : space.control_busy;
-  if (!connection_->Start(call.opcode, payload, {}, {Now() + options_.control_timeout_ns}, call).ok()) {
+  if (!call.home->connection->Start(call.opcode, payload, {}, {Now() + options_.control_timeout_ns}, call).ok()) {
     control_calls_.Give(&call);
     ArmTick();  // FIT's queue is full
     return false;
   }
-  busy = true;
+  call.busy = BusyFlag(space, call.opcode) = true;
   return true;
 }
 
@@ -150,14 +160,21 @@ bool RemotePageStore::SendUnmap(RemoteSpace& space) {
   for (auto it = space.maybe_empty.begin(); it != space.maybe_empty.end() && count < numbers.size();) {
     const auto found = space.extents.find(*it);
     const bool empty = found != space.extents.end() && found->second.maybe_there.none();
+    if (empty && !found->second.mapped && found->second.users == 0) {  // nothing of it is at this home
+      space.to_refill.erase(*it);
+      space.extents.erase(found);
+      it = space.maybe_empty.erase(it);
+      continue;
+    }
     const bool awaited = space.window_wanted.contains(*it) || std::any_of(write_backs_.begin(), write_backs_.end(), [&](const auto& op) {
       return op.state == WriteBackOp::State::kWaiting && op.space == &space;
     });
-    if (empty && (found->second.users > 0 || awaited)) {
+    const bool refilling = space.to_refill.contains(*it);
+    if (empty && (found->second.users > 0 || awaited || refilling)) {
       ++it;  // looked at again when that has ended
       continue;
     }
-    if (empty) numbers[count++] = *it;
+    if (empty && found->second.mapped) numbers[count++] = *it;
     it = space.maybe_empty.erase(it);
   }
   if (count == 0) return false;
@@ -188,13 +205,17 @@ void RemotePageStore::SendDestroy(RemoteSpace& space) {
 void RemotePageStore::ControlDone(ControlCall& call, const fit::CallResult& result) {
   RemoteSpace& space = *call.space;
   const bool ok = result.status.ok();
+  call.busy = false;
   switch (call.opcode) {
     case Opcode::kMapExtents:
       return MapDone(call, result);
+    case Opcode::kCompare:
+      return CompareDone(call, result);
     case Opcode::kTrim:
-      if (space.ending || !space.lost.ok() || (!ok && LostBy(space, result.code))) return;  // the queue was cleared
+      if (space.ending || !space.lost.ok()) return;  // the queue was cleared
+      if (!ok && LostBy(space, result.code)) return space.trims.SendAgain();
       if (ok || result.code == Code::kMalformed) {
-        if (!ok) log::Error("page store: trims refused as malformed, a bug here or there home={} space={}", options_.home, space.id.value());
+        if (!ok) log::Error("page store: trims refused as malformed, a bug here or there home={} space={}", call.home->name(), space.id.value());
         trims_sent_.Add(call.count);
         return space.trims.Confirm(call.count);
       }
@@ -203,7 +224,8 @@ void RemotePageStore::ControlDone(ControlCall& call, const fit::CallResult& resu
     case Opcode::kUnmapExtents:
       // Whatever became of it, they are taken for unmapped: asked for again, the home gives the same or new ones, and a
       // version that it may still hold is lower than any that comes.
-      for (std::uint32_t i = 0; i < call.count; ++i) space.extents.erase(call.unmapped[i]);
+      for (std::uint32_t i = 0; i < call.count; ++i)
+        if (const RemoteExtent* extent = space.FindNumber(call.unmapped[i]); extent != nullptr && extent->unmapping) space.extents.erase(call.unmapped[i]);
       if (ok) extents_unmapped_.Add(call.count);
       return;
     default:  // the end; a home that does not know the space, or not as ours, has nothing to end
@@ -217,17 +239,22 @@ void RemotePageStore::ControlDone(ControlCall& call, const fit::CallResult& resu
 
 void RemotePageStore::MapDone(ControlCall& call, const fit::CallResult& result) {
   RemoteSpace& space = *call.space;
+  if (space.home != call.home) return;  // left meanwhile
+  if (RemoteExtent* extent = (call.flags & wire::kMapFill) != 0 ? space.FindNumber(call.first) : nullptr;
+      extent != nullptr && extent->refill != nullptr && extent->refill->step == ExtentRefill::Step::kMapping)
+    extent->refill->step = ExtentRefill::Step::kIdle;  // unless the answer says more
   absl::Status status = result.status.ok() ? TakeGrants(call, result) : result.status;
   if (status.ok()) {
-    if (call.count == 0) space.created = true;
+    if (call.count == 0 && space.rehome == RehomeState::kOpening) Apply(space, RehomeEvent::kOpened);
     return;
   }
   if (!result.status.ok() && LostBy(space, result.code)) return;
   space.map_retry_at_ns = RetryAfter(Now(), result);
   if (result.code == Code::kExhausted && !result.status.ok()) {
-    status = absl::ResourceExhaustedError(absl::StrCat("the pool of memory node ", options_.home, " is full"));
+    call.home->free_extents = 0;
+    status = absl::ResourceExhaustedError(absl::StrCat("the pool of memory node ", call.home->name(), " is full"));
     if (trouble_log_.Allow(Now()))
-      log::Warn("page store: no memory for write-backs, they wait home={} space={} left_out={}", options_.home, space.id.value(),
+      log::Warn("page store: no memory for write-backs, they wait home={} space={} left_out={}", call.home->name(), space.id.value(),
                 trouble_log_.TakeLeftOut());
   }
   for (WriteBackOp& op : write_backs_)
@@ -239,25 +266,28 @@ absl::Status RemotePageStore::TakeGrants(ControlCall& call, const fit::CallResul
   wire::MapReply head{};
   if (result.payload.size() >= sizeof(head)) std::memcpy(&head, result.payload.data(), sizeof(head));
   if (head.count > call.count || result.payload.size() < sizeof(head) + head.count * sizeof(wire::ExtentGrant) ||
-      head.pool_incarnation != home_incarnation_.value())
-    return absl::UnavailableError(absl::StrCat("memory node ", options_.home, " answered a mapping with something else"));
+      head.pool_incarnation != call.home->incarnation.value())
+    return absl::UnavailableError(absl::StrCat("memory node ", call.home->name(), " answered a mapping with something else"));
+  call.home->free_extents = head.free_extents;
   for (std::uint32_t i = 0; i < head.count; ++i) {
     wire::ExtentGrant grant;
     std::memcpy(&grant, result.payload.data() + sizeof(head) + i * sizeof(grant), sizeof(grant));
     const std::uint64_t number = grant.first_page / kExtentPages;
     if (grant.first_page % kExtentPages != 0 || number < call.first || number - call.first >= call.count ||
         grant.origin != space.id.value() || grant.layer != 0)
-      return absl::UnavailableError(absl::StrCat("memory node ", options_.home, " granted an extent that was not asked for"));
+      return absl::UnavailableError(absl::StrCat("memory node ", call.home->name(), " granted an extent that was not asked for"));
     const auto [it, added] = space.extents.try_emplace(number);
     if (added) extents_mapped_.Add();
+    it->second.mapped = true;
     space.make_wanted.erase(number);
+    if ((call.flags & wire::kMapFill) != 0) OnRefillMapped(space, number);
     if (it->second.unmapping) continue;
     it->second.window = {fabric::RemoteKey(grant.key), grant.base, kExtentBytes};
-    it->second.window_epoch = connection_->connection_epoch();
+    it->second.window_epoch = call.home->connection->connection_epoch();
   }
-  if (call.flags != kThoseThere) {
+  if (call.flags != wire::kMapThere) {
     const bool stuck = call.count > 0 && head.count == 0;
-    return stuck ? absl::UnavailableError(absl::StrCat("memory node ", options_.home, " granted nothing")) : absl::OkStatus();
+    return stuck ? absl::UnavailableError(absl::StrCat("memory node ", call.home->name(), " granted nothing")) : absl::OkStatus();
   }
   // All there are in that range were named. A page elsewhere in it cannot be had.
   space.window_wanted.erase(space.window_wanted.lower_bound(call.first), space.window_wanted.lower_bound(call.first + call.count));
@@ -266,8 +296,9 @@ absl::Status RemotePageStore::TakeGrants(ControlCall& call, const fit::CallResul
     waiting_.pop_front();
     const std::uint64_t number = ExtentOf(op->request.page);
     const bool asked = op->space == &space && number >= call.first && number - call.first < call.count;
-    if (asked && !space.extents.contains(number)) {
-      FinishFetch(op, absl::DataLossError(absl::StrCat("memory node ", options_.home, " has no extent for page ", op->request.page.value())));
+    const RemoteExtent* extent = space.FindNumber(number);
+    if (asked && (extent == nullptr || !extent->mapped) && space.rehome == RehomeState::kServed) {
+      FinishFetch(op, absl::DataLossError(absl::StrCat("memory node ", call.home->name(), " has no extent for page ", op->request.page.value())));
     } else {
       waiting_.push_back(op);
     }
@@ -279,10 +310,13 @@ void RemotePageStore::ControlReleased(ControlCall& call) {
   RemoteSpace& space = *call.space;
   const bool map = call.opcode == Opcode::kMapExtents;
   const bool erase = call.erase_space;
-  (map ? space.map_busy : space.control_busy) = false;
+  BusyFlag(space, call.opcode) = false;
   control_calls_.Give(&call);
   if (erase) {
+    if (space.home != nullptr) --space.home->spaces;
+    board_.Remove(space.id);
     spaces_.erase(space.id);
+    for (HomeLink& home : homes_) ReleaseFormers(home);
     return;
   }
   PumpSpace(space);

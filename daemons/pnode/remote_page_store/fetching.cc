@@ -29,31 +29,40 @@ void RemotePageStore::Dispatch(FetchOp* op) {
   if (space.ending) return FinishFetch(op, absl::CancelledError("the space ended"));
   if (!space.lost.ok()) return FinishFetch(op, space.lost);
   if (Now() >= op->deadline_ns) {
-    return FinishFetch(op, absl::UnavailableError(absl::StrCat("memory node ", options_.home, " did not answer in time")));
+    return FinishFetch(op, absl::UnavailableError(space.home != nullptr
+        ? absl::StrCat("memory node ", space.home->name(), " did not answer in time") : NoHomeWords()));
   }
   RemoteExtent* extent = space.Find(op->request.page);
-  const std::uint64_t epoch = connection_->connection_epoch();
-  const bool usable = extent != nullptr && !extent->unmapping && link_up() && epoch != 0 && extent->window_epoch == epoch;
-  if (usable) return Gather(op, extent->window.key == fabric::RemoteKey(0));
-  waiting_.push_back(op);
+  if (space.rehome != RehomeState::kServed && (extent == nullptr || extent->refill != nullptr)) return DispatchToStorage(op);
+  const std::uint64_t epoch = space.home != nullptr ? space.home->connection->connection_epoch() : 0;
+  const bool usable = extent != nullptr && extent->mapped && !extent->unmapping && space.home != nullptr && space.home->up() &&
+                      epoch != 0 && extent->window_epoch == epoch;
+  if (usable) return Gather(op, space.home, nullptr, extent->window.key == fabric::RemoteKey(0));
   space.window_wanted.insert(ExtentOf(op->request.page));
-  ArmTick();
+  Wait(op);
   PumpMap(space);
 }
 
-void RemotePageStore::Gather(FetchOp* op, bool by_message) {
-  // FetchPages is of one space; a read batch may mix them.
-  if (gathering_ != nullptr && (gathering_->by_message != by_message || gathering_->count == kReadPages ||
-                                (by_message && gathering_->ops[0]->space != op->space)))
+void RemotePageStore::Wait(FetchOp* op) {
+  waiting_.push_back(op);
+  ArmTick();
+}
+
+void RemotePageStore::Gather(FetchOp* op, HomeLink* home, StorageLink* storage, bool by_message) {
+  // Messages are of one space; a read batch may mix those of one home.
+  if (gathering_ != nullptr && (gathering_->home != home || gathering_->storage != storage || gathering_->by_message != by_message ||
+                                gathering_->count == kReadPages || (by_message && gathering_->ops[0]->space != op->space)))
     SendGathered();
   if (gathering_ == nullptr) {
     gathering_ = read_calls_.Take();
     gathering_->store = this;
+    gathering_->home = home;
+    gathering_->storage = storage;
     gathering_->by_message = by_message;
     gathering_->count = 0;
-    gathering_->again = false;
+    gathering_->again = gathering_->answered = false;
   }
-  ++op->space->Find(op->request.page)->users;
+  if (RemoteExtent* extent = op->space->Find(op->request.page)) ++extent->users;
   gathering_->ops[gathering_->count++] = op;
 }
 
@@ -61,9 +70,11 @@ void RemotePageStore::SendGathered() {
   ReadCall* call = std::exchange(gathering_, nullptr);
   if (call == nullptr) return;
   call->started_ns = Now();
-  if (call->by_message ? SendFetchPages(*call) : SendRead(*call)) return;
+  call->busy = true;
+  if (call->storage != nullptr ? SendRecoverRead(*call) : call->by_message ? SendFetchPages(*call) : SendRead(*call)) return;
+  call->busy = false;
   for (std::size_t i = 0; i < call->count; ++i) {  // no room, or the link went: at the next event or tick
-    --call->ops[i]->space->Find(call->ops[i]->request.page)->users;
+    if (RemoteExtent* extent = call->ops[i]->space->Find(call->ops[i]->request.page); extent != nullptr && extent->users > 0) --extent->users;
     waiting_.push_back(call->ops[i]);
   }
   read_calls_.Give(call);
@@ -78,7 +89,7 @@ bool RemotePageStore::SendRead(ReadCall& call) {
     pieces[i] = {op.space->Find(op.request.page)->window, OffsetInExtent(op.request.page), op.target};
     deadline.at_ns = std::min(deadline.at_ns, op.deadline_ns);
   }
-  return connection_->Read(std::span(pieces).first(call.count), deadline, call).ok();
+  return call.home->connection->Read(std::span(pieces).first(call.count), deadline, call).ok();
 }
 
 bool RemotePageStore::SendFetchPages(ReadCall& call) {
@@ -95,10 +106,11 @@ bool RemotePageStore::SendFetchPages(ReadCall& call) {
     deadline.at_ns = std::min(deadline.at_ns, op.deadline_ns);
   }
   const std::size_t bytes = sizeof(head) + call.count * sizeof(wire::PageWant);
-  return connection_->Start(wire::Opcode::kFetchPages, std::span(payload).first(bytes), {}, deadline, call).ok();
+  return call.home->connection->Start(wire::Opcode::kFetchPages, std::span(payload).first(bytes), {}, deadline, call).ok();
 }
 
 void RemotePageStore::ReadDone(ReadCall& call, const fit::CallResult& result) {
+  if (call.storage != nullptr) return RecoverReadDone(call, result);
   fetch_wire_ns_.Add(Now() - call.started_ns);
   const absl::Status wire_lost = absl::UnavailableError("");
   for (std::size_t i = 0; i < call.count; ++i) call.results[i] = result.status.ok() ? absl::OkStatus() : wire_lost;
@@ -108,7 +120,7 @@ void RemotePageStore::ReadDone(ReadCall& call, const fit::CallResult& result) {
     return;
   }
   if (result.status.ok()) TakeFetchedPages(call, result);
-  else if (LostBy(*call.ops[0]->space, result.code)) call.again = false;
+  else if (call.ops[0]->space->home == call.home) LostBy(*call.ops[0]->space, result.code);
 }
 
 // The reply of FetchPages: every page is checked against what was asked for, and against its checksum where it now lies.
@@ -125,7 +137,7 @@ void RemotePageStore::TakeFetchedPages(ReadCall& call, const fit::CallResult& re
     const bool zero = have.bulk_index == wire::kNoBulk;
     if (have.page != request.page.value() || (!zero && have.bulk_index >= result.bulk.size() / kPageBytes)) continue;
     if (have.code != static_cast<std::uint32_t>(fit::Code::kOk) || have.version != request.version.value()) {
-      call.results[i] = absl::DataLossError(absl::StrCat("memory node ", options_.home, " has version ", have.version, " of page ",
+      call.results[i] = absl::DataLossError(absl::StrCat("memory node ", call.home->name(), " has version ", have.version, " of page ",
                                                          have.page, ", acknowledged was ", request.version.value()));
       continue;
     }
@@ -149,7 +161,7 @@ void RemotePageStore::ReadReleased(ReadCall& call) {
     if (RemoteExtent* extent = op->space->Find(op->request.page); extent != nullptr && extent->users > 0) --extent->users;
     absl::Status status = std::exchange(call.results[i], absl::OkStatus());
     if (!op->space->lost.ok() && !status.ok()) status = op->space->lost;
-    const bool repeat = call.again && op->space->lost.ok() && !op->space->ending && Now() < op->deadline_ns;
+    const bool repeat = call.again && !status.ok() && op->space->lost.ok() && !op->space->ending && Now() < op->deadline_ns;
     if (!repeat) {
       FinishFetch(op, std::move(status));
       continue;
@@ -158,8 +170,10 @@ void RemotePageStore::ReadReleased(ReadCall& call) {
     waiting_.push_back(op);
     ArmTick();
   }
+  call.busy = false;
   read_calls_.Give(&call);
-  if (!call.again && !waiting_.empty()) RetryFetches();  // there is room; after a failure the link or the tick says when
+  const bool answered = !call.again || (call.storage != nullptr && call.answered);
+  if (answered && !waiting_.empty()) RetryFetches();  // there is room; after a failure the link or the tick says when
 }
 
 void RemotePageStore::FinishFetch(FetchOp* op, absl::Status status) {
@@ -168,7 +182,7 @@ void RemotePageStore::FinishFetch(FetchOp* op, absl::Status status) {
   if (!status.ok()) {
     fetch_failures_.Add();
     if (status.message().empty())
-      status = absl::UnavailableError(absl::StrCat("memory node ", options_.home, " could not be read in time"));
+      status = absl::UnavailableError(absl::StrCat("memory node ", space.home != nullptr ? space.home->name() : "?", " could not be read in time"));
   }
   finished_.push_back({Event::Kind::kFetched, AckLevel::kHome, op->request.cookie, std::move(status)});
   fetch_ops_.Give(op);

@@ -1,4 +1,4 @@
-// The face of the store: buffers, spaces, events, the link, stats. fetching.cc, writing.cc and control.cc hold the rest.
+// The face of the store: buffers, spaces, events, stats. The other files hold the rest.
 #include "daemons/pnode/remote_page_store/remote_page_store.h"
 
 #include <algorithm>
@@ -14,17 +14,26 @@ constexpr std::uint64_t kTickNs = 20'000'000;
 }  // namespace
 
 RemotePageStore::RemotePageStore(fit::Shard& shard, RemotePageStoreOptions options, const Clock& clock)
-    : shard_(shard), options_(std::move(options)), clock_(clock), write_backs_allowed_(options_.max_write_backs) {
+    : shard_(shard), options_(std::move(options)), clock_(clock) {
   ASHLAR_CHECK(options_.max_write_backs >= 1, "at least one write-back must be allowed");
   for (std::uint32_t i = 0; i < options_.max_write_backs; ++i) write_backs_.emplace_back().store = this;
-  write_batches_allowed_.Set(write_backs_allowed_);
 }
 
-RemotePageStore::~RemotePageStore() { connection_.reset(); }
+RemotePageStore::~RemotePageStore() {
+  for (HomeLink& home : homes_) home.connection.reset();
+  for (StorageLink& storage : storages_) storage.connection.reset();
+}
 
-void RemotePageStore::Attach(std::unique_ptr<fit::Connection> connection) {
-  ASHLAR_CHECK(connection_ == nullptr, "one link to one home");
-  connection_ = std::move(connection);
+HomeLink& RemotePageStore::AddHome(HomeOptions options) {
+  for (std::uint32_t i = 0; i < options_.max_write_backs; ++i) write_backs_.emplace_back().store = this;
+  HomeLink& home = homes_.emplace_back(*this, std::move(options), options_.max_write_backs);
+  home.write_batches_allowed.Set(home.write_backs_allowed);
+  return home;
+}
+
+StorageLink& RemotePageStore::AddStorage(std::string name) {
+  ASHLAR_CHECK(spaces_.empty() && storages_.size() < 64, "storage nodes are added before the first space, at most 64");
+  return storages_.emplace_back(*this, std::move(name), storages_.size());
 }
 
 absl::Status RemotePageStore::AddBuffer(std::span<std::byte> bytes) {
@@ -56,7 +65,7 @@ RemoteSpace* RemotePageStore::FindSpace(SpaceId id) const {
 absl::Status RemotePageStore::CreateSpace(SpaceId id) {
   const auto [it, added] = spaces_.try_emplace(id, nullptr);
   if (!added) return absl::AlreadyExistsError(absl::StrCat("page store: space ", id.value(), " exists"));
-  it->second = std::make_unique<RemoteSpace>(id, options_.max_trims);
+  it->second = std::make_unique<RemoteSpace>(id, options_.max_trims, storages_.size());
   PumpSpace(*it->second);
   return absl::OkStatus();
 }
@@ -71,7 +80,7 @@ void RemotePageStore::DestroySpace(SpaceId id) {
   for (WriteBackOp& op : write_backs_)
     if (op.space == space && op.state == WriteBackOp::State::kWaiting) FailWriteBack(op, absl::CancelledError("the space ended"));
   for (WriteBackOp& op : write_backs_)
-    if (op.space == space && op.state == WriteBackOp::State::kSent) connection_->Cancel(op);
+    if (op.space == space && op.state == WriteBackOp::State::kSent) op.home->connection->Cancel(op);
   PumpSpace(*space);
 }
 
@@ -103,61 +112,18 @@ void RemotePageStore::LoseSpace(RemoteSpace& space, absl::Status why) {
   if (!space.lost.ok() || space.ending) return;
   spaces_lost_.Add();
   log::Error("page store: a space is lost, its program cannot go on space={} home={} reason={}", space.id.value(),
-             options_.home, why);
+             space.home != nullptr ? space.home->name() : "", why);
   space.lost = std::move(why);
   space.trims.Clear();
   space.make_wanted.clear();
   space.window_wanted.clear();
   space.maybe_empty.clear();
+  space.to_refill.clear();
   ++space.active;  // so that the loss is told behind the requests that end now
   RetryFetches();
   for (WriteBackOp& op : write_backs_)
     if (op.space == &space && op.state == WriteBackOp::State::kWaiting) FailWriteBack(op, space.lost);
   Leave(space);
-}
-
-bool RemotePageStore::LostBy(RemoteSpace& space, fit::Code code) {
-  if (code == fit::Code::kStaleEpoch) {
-    LoseSpace(space, absl::FailedPreconditionError(absl::StrCat(
-        "memory node ", options_.home, " serves another owner of this program's memory: a newer start of this processor node, or another one")));
-    return true;
-  }
-  if (code == fit::Code::kNotFound) {
-    LoseSpace(space, absl::DataLossError(absl::StrCat(
-        "memory node ", options_.home, " no longer keeps this program's memory: it was out of reach for longer than the node waits")));
-    return true;
-  }
-  return false;
-}
-
-void RemotePageStore::OnUp(Incarnation server, std::uint64_t) {
-  const bool restarted = home_incarnation_ != Incarnation(0) && server != home_incarnation_;
-  home_incarnation_ = server;
-  link_up_.Set(1);
-  std::vector<RemoteSpace*> all;
-  for (auto& [id, space] : spaces_) all.push_back(space.get());
-  for (RemoteSpace* space : all) {
-    space->map_retry_at_ns = space->control_retry_at_ns = 0;
-    if (restarted) {
-      const bool had_pages = std::any_of(space->extents.begin(), space->extents.end(),
-                                         [](const auto& entry) { return entry.second.maybe_there.any(); });
-      space->created = false;
-      space->extents.clear();
-      if (had_pages)
-        LoseSpace(*space, absl::DataLossError(absl::StrCat(
-            "memory node ", options_.home, " restarted and lost the pages of this program that were there; getting them back from the "
-            "storage node is not built yet")));
-    }
-    PumpSpace(*space);
-  }
-  RetryFetches();
-  RetryWriteBacks();
-}
-
-void RemotePageStore::OnDown(const absl::Status& reason) {
-  link_up_.Set(0);
-  link_losses_.Add();
-  log::Warn("page store: no link to the memory node, its pages wait home={} spaces={} reason={}", options_.home, spaces_.size(), reason);
 }
 
 void RemotePageStore::ArmTick() {
@@ -170,6 +136,7 @@ void RemotePageStore::ArmTick() {
 // Ends what has waited to its deadline and looks again at what waits for the clock.
 void RemotePageStore::Tick() {
   tick_armed_ = false;
+  LeaveHomesThatStayAway();
   RetryFetches();
   RetryWriteBacks();
   std::vector<RemoteSpace*> all;  // pumping one may erase it
@@ -177,31 +144,54 @@ void RemotePageStore::Tick() {
   for (RemoteSpace* space : all) PumpSpace(*space);
 }
 
+std::vector<fit::LinkReport> RemotePageStore::link_reports() const {
+  std::vector<fit::LinkReport> reports;
+  for (const HomeLink& home : homes_) reports.push_back(home.connection->report());
+  for (const StorageLink& storage : storages_) reports.push_back(storage.connection->report());
+  return reports;
+}
+
 void RemotePageStore::CollectStats(StatList& stats) const {
-  const std::string home = absl::StrCat("home=", options_.home);
-  stats.Add("store_link_up", link_up_, home);
-  stats.Add("store_link_losses_total", link_losses_, home);
-  stats.Add("store_fetched_pages_total", fetch_pages_read_, absl::StrCat(home, ",by=read"));
-  stats.Add("store_fetched_pages_total", fetch_pages_by_message_, absl::StrCat(home, ",by=message"));
-  stats.Add("store_fetch_retries_total", fetch_retries_, home);
-  stats.Add("store_fetch_failures_total", fetch_failures_, home);
-  stats.Add("store_write_batches_total", write_back_batches_, home);
-  stats.Add("store_written_pages_total", write_back_pages_, home);
-  stats.Add("store_written_zero_pages_total", write_back_zero_pages_, home);
-  stats.Add("store_write_failures_total", write_back_failures_, home);
-  stats.Add("store_write_refused_total", write_backs_refused_, home);
-  stats.Add("store_write_batches_allowed", write_batches_allowed_, home);
-  stats.Add("store_damaged_pages_total", damaged_on_the_way_, home);
-  stats.Add("store_trim_ranges_total", trims_sent_, home);
-  stats.Add("store_trims_skipped_total", trims_skipped_, home);
-  stats.Add("store_trims_dropped_total", trims_dropped_, home);
-  stats.Add("store_extents_mapped_total", extents_mapped_, home);
-  stats.Add("store_extents_unmapped_total", extents_unmapped_, home);
-  stats.Add("store_map_calls_total", map_calls_, home);
-  stats.Add("store_spaces_lost_total", spaces_lost_, home);
-  stats.Add("fetch_wire_ns", fetch_wire_ns_, home);
-  stats.Add("write_back_ns", write_back_ns_, home);
-  if (connection_ != nullptr) connection_->CollectStats(stats);
+  stats.Add("store_fetched_pages_total", fetch_pages_read_, "by=read");
+  stats.Add("store_fetched_pages_total", fetch_pages_by_message_, "by=message");
+  stats.Add("store_fetched_pages_total", fetch_pages_recovered_, "by=storage");
+  stats.Add("store_fetch_retries_total", fetch_retries_);
+  stats.Add("store_fetch_failures_total", fetch_failures_);
+  stats.Add("store_write_batches_total", write_back_batches_);
+  stats.Add("store_written_pages_total", write_back_pages_);
+  stats.Add("store_written_zero_pages_total", write_back_zero_pages_);
+  stats.Add("store_write_failures_total", write_back_failures_);
+  stats.Add("store_write_refused_total", write_backs_refused_);
+  stats.Add("store_damaged_pages_total", damaged_on_the_way_);
+  stats.Add("store_trim_ranges_total", trims_sent_);
+  stats.Add("store_trims_skipped_total", trims_skipped_);
+  stats.Add("store_trims_dropped_total", trims_dropped_);
+  stats.Add("store_extents_mapped_total", extents_mapped_);
+  stats.Add("store_extents_unmapped_total", extents_unmapped_);
+  stats.Add("store_map_calls_total", map_calls_);
+  stats.Add("store_spaces_lost_total", spaces_lost_);
+  stats.Add("store_homes_left_total", homes_left_);
+  stats.Add("store_extents_refilled_total", extents_refilled_);
+  stats.Add("store_refills_repeated_total", refills_repeated_);
+  stats.Add("fetch_wire_ns", fetch_wire_ns_);
+  stats.Add("write_back_ns", write_back_ns_);
+  stats.Add("recover_read_ns", recover_read_ns_);
+  stats.Add("fence_ns", fence_ns_);
+  stats.Add("refill_ns", refill_ns_);
+  for (const HomeLink& home : homes_) {
+    const std::string label = absl::StrCat("home=", home.name());
+    stats.Add("store_link_up", home.link_up, label);
+    stats.Add("store_link_losses_total", home.link_losses, label);
+    stats.Add("store_write_batches_allowed", home.write_batches_allowed, label);
+    if (home.connection != nullptr) home.connection->CollectStats(stats);
+  }
+  for (const StorageLink& storage : storages_) {
+    const std::string label = absl::StrCat("storage=", storage.name);
+    stats.Add("store_link_up", storage.link_up, label);
+    stats.Add("store_link_losses_total", storage.link_losses, label);
+    stats.Add("store_recovered_pages_total", storage.pages_read, label);
+    if (storage.connection != nullptr) storage.connection->CollectStats(stats);
+  }
 }
 
 }  // namespace ashlar::pnode

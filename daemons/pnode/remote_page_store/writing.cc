@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/check.h"
 #include "daemons/pnode/remote_page_store/remote_page_store.h"
 
@@ -16,7 +17,7 @@ absl::Status RemotePageStore::WriteBack(SpaceId id, std::span<const DirtyPage> p
   ASHLAR_CHECK(space != nullptr && !space->ending, "write-back to space {}, which is not here", id.value());
   ASHLAR_CHECK(!pages.empty() && pages.size() <= kMaxWriteBackPages, "a write-back of {} pages", pages.size());
   if (!space->lost.ok()) return space->lost;
-  if (write_backs_busy_ >= write_backs_allowed_) {
+  if (BusyOf(space->home) >= (space->home != nullptr ? space->home->write_backs_allowed : options_.max_write_backs)) {
     write_backs_refused_.Add();
     return absl::ResourceExhaustedError("page store: enough write-backs are under way");
   }
@@ -24,6 +25,7 @@ absl::Status RemotePageStore::WriteBack(SpaceId id, std::span<const DirtyPage> p
                                   [](const WriteBackOp& one) { return one.state == WriteBackOp::State::kFree; });
   op.state = WriteBackOp::State::kWaiting;
   op.space = space;
+  op.home = space->home;
   op.count = pages.size();
   op.slice_count = 0;
   op.ticket = ++last_ticket_;
@@ -42,7 +44,7 @@ absl::Status RemotePageStore::WriteBack(SpaceId id, std::span<const DirtyPage> p
     if (last != nullptr && last->region == slice.region && last->offset + last->bytes == slice.offset) last->bytes += slice.bytes;
     else op.slices[op.slice_count++] = slice;
   }
-  ++write_backs_busy_;
+  ++BusyOf(op.home);
   ++space->active;
   write_back_batches_.Add();
   TryStart(op);
@@ -51,13 +53,14 @@ absl::Status RemotePageStore::WriteBack(SpaceId id, std::span<const DirtyPage> p
 
 // True if every page has an extent at the home; else they were asked for.
 bool RemotePageStore::MapForWriteBack(WriteBackOp& op) {
-  bool all = true;
+  bool all = op.space->created();
   for (std::size_t i = 0; i < op.count; ++i) {
     const RemoteExtent* extent = op.space->Find(op.pages[i].page);
     const std::uint64_t number = ExtentOf(op.pages[i].page);
-    if (extent != nullptr && !extent->unmapping && !op.space->make_wanted.contains(number)) continue;
+    const bool mapped = extent != nullptr && extent->mapped;
+    if (mapped && !extent->unmapping && !op.space->make_wanted.contains(number)) continue;
     all = false;
-    if (extent == nullptr) op.space->make_wanted.insert(number);
+    if (!mapped) op.space->make_wanted.insert(number);
   }
   return all;
 }
@@ -66,10 +69,17 @@ void RemotePageStore::TryStart(WriteBackOp& op) {
   const std::uint64_t now = Now();
   if (now >= op.deadline_ns) {
     return FailWriteBack(op, !op.waits_for.ok() ? op.waits_for : absl::UnavailableError(absl::StrCat(
-        "memory node ", options_.home, " did not answer in time")));
+        op.home != nullptr ? absl::StrCat("memory node ", op.home->name(), " did not answer in time")
+                           : NoHomeWords())));
   }
+  if (op.home != op.space->home) {  // chosen, or left, since it was taken
+    --BusyOf(op.home);
+    op.home = op.space->home;
+    ++BusyOf(op.home);
+  }
+  if (op.home == nullptr) return ArmTick();
   if (!MapForWriteBack(op)) return ArmTick(), PumpMap(*op.space);
-  if (now < write_back_not_before_ns_) return ArmTick();
+  if (now < op.home->write_back_not_before_ns) return ArmTick();
 
   std::array<std::byte, sizeof(wire::SpaceList) + wire::kMaxPagesPerCall * sizeof(wire::PageDirty)> payload;
   const wire::SpaceList head{.space = op.space->id.value(), .epoch = op.space->epoch.value(), .view = 0,
@@ -82,10 +92,11 @@ void RemotePageStore::TryStart(WriteBackOp& op) {
     std::memcpy(payload.data() + sizeof(head) + i * sizeof(dirty), &dirty, sizeof(dirty));
   }
   const std::size_t bytes = sizeof(head) + op.count * sizeof(wire::PageDirty);
-  const absl::Status started = connection_->Start(wire::Opcode::kWriteBack, std::span(payload).first(bytes),
+  const absl::Status started = op.home->connection->Start(wire::Opcode::kWriteBack, std::span(payload).first(bytes),
                                                   std::span(op.slices).first(op.slice_count), {op.deadline_ns}, op);
   if (!started.ok()) return ArmTick();
   op.state = WriteBackOp::State::kSent;
+  op.epoch = op.space->epoch;
   for (std::size_t i = 0; i < op.count; ++i) {
     RemoteExtent& extent = *op.space->Find(op.pages[i].page);
     ++extent.users;
@@ -96,37 +107,47 @@ void RemotePageStore::TryStart(WriteBackOp& op) {
 void RemotePageStore::WriteBackDone(WriteBackOp& op, const fit::CallResult& result) {
   write_back_ns_.Add(Now() - op.started_ns);
   if (result.hints.write_batches != 0) {
-    write_backs_allowed_ = std::min<std::uint32_t>(result.hints.write_batches, options_.max_write_backs);
-    write_batches_allowed_.Set(write_backs_allowed_);
+    op.home->write_backs_allowed = std::min<std::uint32_t>(result.hints.write_batches, options_.max_write_backs);
+    op.home->write_batches_allowed.Set(op.home->write_backs_allowed);
   }
   if (result.status.ok()) return TakeResults(op, result);
   absl::Status why = result.status;
   switch (result.code) {
     case Code::kStaleEpoch:
     case Code::kNotFound:
-      LostBy(*op.space, result.code);
-      why = op.space->lost;
+      if (op.space->home == op.home) LostBy(*op.space, result.code);
+      if (!op.space->lost.ok()) why = op.space->lost;
+      else why = absl::UnavailableError(absl::StrCat("memory node ", op.home->name(), " is not the home of this program's memory any more"));
       break;
     case Code::kExhausted:
     case Code::kUnavailable:
-      write_back_not_before_ns_ = Now() + std::uint64_t{result.hints.retry_after_ms} * 1'000'000;
-      if (result.hints.degraded) why = absl::UnavailableError(OutOfReachWords());
+      op.home->write_back_not_before_ns = Now() + std::uint64_t{result.hints.retry_after_ms} * 1'000'000;
+      if (result.hints.degraded) why = absl::UnavailableError(OutOfReachWords(*op.home));
       break;
     case Code::kMalformed:  // an extent that we think is there is not
-      why = absl::UnavailableError(absl::StrCat("memory node ", options_.home, " refused a write-back as malformed"));
+      why = absl::UnavailableError(absl::StrCat("memory node ", op.home->name(), " refused a write-back as malformed"));
       for (std::size_t i = 0; i < op.count; ++i) op.space->make_wanted.insert(ExtentOf(op.pages[i].page));
       if (trouble_log_.Allow(Now()))
-        log::Error("page store: write-back refused as malformed, a bug here or there home={} space={} left_out={}", options_.home,
+        log::Error("page store: write-back refused as malformed, a bug here or there home={} space={} left_out={}", op.home->name(),
                    op.space->id.value(), trouble_log_.TakeLeftOut());
       break;
     default:
       break;
   }
+  if (op.epoch != op.space->epoch && op.space->lost.ok())
+    why = absl::UnavailableError(absl::StrCat("memory node ", op.home->name(), " was left"));
   for (std::size_t i = 0; i < op.count; ++i) op.pages[i].status = why;
 }
 
-std::string RemotePageStore::OutOfReachWords() const {
-  return absl::StrCat("memory node ", options_.home, " does not reach storage node ", options_.storage, ", so dirty pages can't be made safe");
+std::string RemotePageStore::OutOfReachWords(const HomeLink& home) const {
+  return absl::StrCat("memory node ", home.name(), " does not reach a storage node (",
+                      absl::StrJoin(storages_, ", ", [](std::string* out, const StorageLink& storage) { absl::StrAppend(out, storage.name); }),
+                      "), so dirty pages can't be made safe");
+}
+
+std::string RemotePageStore::NoHomeWords() const {
+  return absl::StrCat("no memory node (", absl::StrJoin(homes_, ", ", [](std::string* out, const HomeLink& home) { absl::StrAppend(out, home.name()); }),
+                      ") is in reach that could serve this program's memory");
 }
 
 // One result per page: a batch can succeed in part, and only what is named is acknowledged.
@@ -151,7 +172,7 @@ void RemotePageStore::TakeResults(WriteBackOp& op, const fit::CallResult& result
         break;
       case Code::kDataLoss:
         if (answer.stored_version == page.version.value()) {
-          page.status = absl::DataLossError(absl::StrCat("memory node ", options_.home, " has other bytes under version ",
+          page.status = absl::DataLossError(absl::StrCat("memory node ", op.home->name(), " has other bytes under version ",
                                                          answer.stored_version, " of page ", answer.page));
         } else {
           damaged_on_the_way_.Add();
@@ -162,7 +183,7 @@ void RemotePageStore::TakeResults(WriteBackOp& op, const fit::CallResult& result
         page.status = absl::ResourceExhaustedError("the storage node is full for now");
         break;
       default:
-        page.status = absl::UnavailableError(result.hints.degraded ? OutOfReachWords() : "the memory node could not make the page safe yet");
+        page.status = absl::UnavailableError(result.hints.degraded ? OutOfReachWords(*op.home) : "the memory node could not make the page safe yet");
     }
   }
 }
@@ -173,7 +194,12 @@ void RemotePageStore::FinishWriteBack(WriteBackOp& op) {
   const bool sent = op.state == WriteBackOp::State::kSent;
   for (std::size_t i = 0; i < op.count; ++i) {
     WriteBackOp::Page& page = op.pages[i];
-    if (RemoteExtent* extent = sent ? space.Find(page.page) : nullptr; extent != nullptr && extent->users > 0) --extent->users;
+    if (RemoteExtent* extent = sent ? space.Find(page.page) : nullptr; extent != nullptr) {
+      if (extent->users > 0) --extent->users;
+      // Acknowledged by a home that was left before its answer could be taken: to be sent again, to the next one.
+      if (page.status.ok() && op.epoch != space.epoch) page.status = absl::UnavailableError("its memory node was left");
+      if (page.status.ok()) extent->Acknowledge(page.page.value() % kExtentPages, page.version);
+    }
     absl::Status status = std::move(page.status);
     if (space.ending && !status.ok()) status = absl::CancelledError("the space ended");
     if (!status.ok()) write_back_failures_.Add();
@@ -181,7 +207,7 @@ void RemotePageStore::FinishWriteBack(WriteBackOp& op) {
   }
   op.state = WriteBackOp::State::kFree;
   op.space = nullptr;
-  --write_backs_busy_;
+  --BusyOf(op.home);
   Leave(space);
 }
 

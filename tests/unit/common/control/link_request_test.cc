@@ -55,7 +55,7 @@ TEST(LinkRequest, LinksGoOnlyTowardsTheDisk) {
   using enum config::NodeRole;
   for (config::NodeRole client : {kUnknown, kPnode, kMnode, kSnode}) {
     for (config::NodeRole server : {kUnknown, kPnode, kMnode, kSnode}) {
-      const bool wanted = (client == kPnode && server == kMnode) || (client == kMnode && server == kSnode);
+      const bool wanted = (client == kPnode && (server == kMnode || server == kSnode)) || (client == kMnode && server == kSnode);
       EXPECT_EQ(MayOpenLink(client, server), wanted) << static_cast<int>(client) << "→" << static_cast<int>(server);
     }
   }

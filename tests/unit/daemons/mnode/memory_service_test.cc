@@ -32,13 +32,14 @@ class MemoryServiceTest : public testing::Test {
   void Start(std::uint32_t replicas, std::uint64_t extents = 4) {
     service_ = *MemoryService::Create(shard_, {.incarnation = Incarnation(50), .pool_bytes = extents * kExtentBytes,
                                                .huge_pages = Mapping::HugePages::kNo, .replicas = replicas,
+                                               .snodes = {{.name = "s1", .node = NodeId(3)}},
                                                .intake_bytes = 4 * BatchBuffers::kBatchBytes,
                                                .absent_ns = 10'000'000'000}, shard_.clock);
     if (replicas == 0) return;
     auto connection = std::make_unique<fakes::Connection>();
     link_ = connection.get();
-    service_->replicator()->Attach(std::move(connection));
-    service_->replicator()->OnUp(Incarnation(100), 1);
+    service_->replicas()->member(0).Attach(std::move(connection));
+    service_->replicas()->member(0).OnUp(Incarnation(100), 1);
   }
   std::shared_ptr<Answer> Call(Opcode opcode, std::span<const std::byte> payload, std::span<const std::byte> bulk = {},
                                std::shared_ptr<fakes::Session> session = nullptr) {
@@ -242,7 +243,7 @@ TEST_F(MemoryServiceTest, AResendOfWhatIsNotDurableIsReplicatedBeforeTheAnswer) 
 TEST_F(MemoryServiceTest, WithoutTheSnodeNothingIsAcknowledgedAndTheCallEndsInTime) {
   Start(1);
   NewSpace(1);
-  service_->replicator()->OnDown(absl::UnavailableError("test"));
+  service_->replicas()->member(0).OnDown(absl::UnavailableError("test"));
   auto answer = WriteBack({{1, 1, 1}});
   shard_.Advance(absl::Milliseconds(1700));
   EXPECT_FALSE(answer->sent);
@@ -252,7 +253,7 @@ TEST_F(MemoryServiceTest, WithoutTheSnodeNothingIsAcknowledgedAndTheCallEndsInTi
   EXPECT_GT(answer->hints.retry_after_ms, 0);
   EXPECT_TRUE(answer->hints.degraded);
   EXPECT_EQ(StatOf("unprotected_bytes"), kPageBytes);
-  service_->replicator()->OnUp(Incarnation(100), 2);
+  service_->replicas()->member(0).OnUp(Incarnation(100), 2);
   AnswerAppend();  // caught up from the frame
   EXPECT_EQ(StatOf("unprotected_bytes"), 0u);
   EXPECT_TRUE(WriteBack({{1, 1, 1}})->sent);

@@ -11,13 +11,15 @@ constexpr std::initializer_list<SlotState> kStates = {SlotState::kEmpty,   SlotS
                                                       SlotState::kCurrent, SlotState::kSuspect, SlotState::kFenced};
 constexpr std::initializer_list<SlotEvent> kEvents = {
     SlotEvent::kOpenSent,  SlotEvent::kOpened, SlotEvent::kOpenFailed, SlotEvent::kCaughtUp,   SlotEvent::kFellBehind,
-    SlotEvent::kForgotten, SlotEvent::kFenced, SlotEvent::kLinkDown,   SlotEvent::kLinkUpSame, SlotEvent::kLinkUpNew};
+    SlotEvent::kForgotten, SlotEvent::kFenced, SlotEvent::kLinkDown,   SlotEvent::kLinkUpSame, SlotEvent::kLinkUpNew,
+    SlotEvent::kEpochRaised};
 
 // The table of the design, written a second time event by event.
 TEST(Slot, EveryStateAndEvent) {
   const auto expected = [](SlotState s, SlotEvent e) -> std::optional<SlotState> {
     using S = SlotState;
     using E = SlotEvent;
+    if (e == E::kEpochRaised) return S::kEmpty;
     if (s == S::kFenced || e == E::kFenced) return S::kFenced;
     if (e == E::kForgotten) return S::kEmpty;
     const bool open = s == S::kCopying || s == S::kCurrent;

@@ -1,10 +1,9 @@
 // The whole data path of a page: store ↔ mnode ↔ snode over the memory fabric.
-#include <random>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/unit/daemons/pnode/remote_page_store/cluster.h"
+#include "tests/unit/daemons/pnode/remote_page_store/storm.h"
 
 namespace ashlar {
 namespace {
@@ -200,8 +199,8 @@ TEST(DataPath, ALostLinkIsMetByNewWindowsAndRepeatedReads) {
   EXPECT_EQ(c->ended_twice, 0);
 }
 
-TEST(DataPath, ARestartedMemoryNodeLosesTheSpacesWithPagesThereAndNoOthers) {
-  auto c = Started();
+TEST(DataPath, WithoutReplicasARestartedMemoryNodeLosesTheSpacesWithPagesThereAndNoOthers) {
+  auto c = Started({.replicas = 0});
   ASSERT_TRUE(c->store->CreateSpace(SpaceId(6)).ok());
   ASSERT_EQ(c->Write(kSpace, 3, 1, 7), absl::OkStatus());
   c->StopMnode();
@@ -213,7 +212,7 @@ TEST(DataPath, ARestartedMemoryNodeLosesTheSpacesWithPagesThereAndNoOthers) {
   EXPECT_EQ(c->Write(SpaceId(6), 3, 1, 7, 10), absl::OkStatus());
   EXPECT_EQ(c->Write(kSpace, 4, 1, 7).code(), absl::StatusCode::kDataLoss);
   c->store->DestroySpace(kSpace);
-  ASSERT_TRUE(c->RunUntil([&] { return !c->disk.spaces.contains(5) && c->store->space_count() == 1; })) << "its log space is freed";
+  ASSERT_TRUE(c->RunUntil([&] { return c->store->space_count() == 1; }));
 }
 
 TEST(DataPath, ANewerPnodeTakesOverAndTheOlderIsTold) {
@@ -233,204 +232,21 @@ TEST(DataPath, AVersionTheHomeDoesNotHaveIsNeverServedByMessage) {
   EXPECT_EQ(c->Read(kSpace, 5000, 1).code(), absl::StatusCode::kDataLoss) << "no extent there";
 }
 
-// Many requests at once, some caught on the wire by a cut link or a restart of the snode. The model knows what was
-// acknowledged; a request may fail only in the ways the seam allows, and each ends once.
-class Storm {
- public:
-  explicit Storm(std::uint64_t seed) : random_(seed), c_(Started({.extents = 6, .store = {.write_back_timeout_ns = 300'000'000}})) {}
-
-  void Run(int steps) {
-    for (int step = 0; step < steps; ++step) {
-      switch (random_() % 16) {
-        case 0: Cut(); break;
-        case 1: if (random_() % 4 == 0) RestartSnode(); break;
-        case 2: case 3: TrimOne(); break;
-        case 4: case 5: case 6: case 7: case 8: WriteSome(); break;
-        case 9: case 10: case 11: FetchSome(); break;
-        default:
-          for (std::uint64_t turns = random_() % 12; turns > 0; --turns) c_->Turn();
-          if (random_() % 3 == 0) c_->clock.Advance(absl::Milliseconds(random_() % 20));
-      }
-      Collect();
-    }
-    ASSERT_TRUE(c_->RunUntil([&] { Collect(); return writes_.empty() && fetches_.empty(); }, 60000)) << "something hangs";
-    for (auto& [page, m] : pages_) {
-      if (m.resend) {  // the home may hold it already: until it is acknowledged only the pnode may serve this page
-        ASSERT_EQ(c_->Write(kSpace, page, m.version, m.fill, 50), absl::OkStatus());
-        m.acknowledged = m.version;
-        m.acknowledged_fill = m.fill;
-      }
-      if (m.acknowledged == 0) continue;
-      ASSERT_EQ(c_->Read(kSpace, page, m.acknowledged), absl::OkStatus());
-      ASSERT_TRUE(c_->SlotIs(1, m.acknowledged_fill)) << page;
-      ASSERT_EQ(c_->disk.spaces[5][page].version, m.acknowledged) << page;
-    }
-    EXPECT_TRUE(c_->lost.empty());
-    EXPECT_EQ(c_->ended_twice, 0);
-    EXPECT_EQ(c_->snode->bad_crc, 0);
-    c_->store->DestroySpace(kSpace);
-    ASSERT_TRUE(c_->RunUntil([&] { return c_->store->space_count() == 0; }));
-    EXPECT_EQ(c_->MnodeStat("pool_used_bytes"), 0u);
-    EXPECT_EQ(c_->MnodeStat("unprotected_bytes"), 0u);
-    EXPECT_TRUE(c_->disk.spaces.empty());
-  }
-
-  int cuts = 0, restarts = 0, failed_writes = 0, fetched = 0, trims = 0;
-
- private:
-  struct Page {
-    std::uint64_t version = 0, acknowledged = 0;
-    unsigned char fill = 0, acknowledged_fill = 0;
-    bool resend = false;  // version is not acknowledged: to be sent again before anything newer
-    int busy = 0;         // requests under way
-    bool writing = false;
-  };
-  struct Write {
-    std::uint64_t page;
-    std::size_t slot;
-  };
-  struct Fetch {
-    std::uint64_t page;
-    std::size_t slot;
-  };
-
-  std::uint64_t AnyPage() { return (random_() % 4) * 1024 + random_() % 10; }
-  std::size_t TakeSlot() {
-    for (std::size_t slot = 2; slot < Cluster::kBufferPages; ++slot)
-      if (!slots_.contains(slot)) return slots_.insert(slot), slot;
-    ADD_FAILURE() << "RoomForMore was not asked";
-    return 2;
-  }
-  bool RoomForMore() const { return slots_.size() + 32 < Cluster::kBufferPages; }
-  void Cut() {
-    const auto ends = c_->network.endpoints();
-    if (!ends.empty()) c_->network.Cut(ends[random_() % ends.size()]);
-    ++cuts;
-  }
-  void RestartSnode() {
-    c_->StopSnode();
-    c_->StartSnode(++incarnation_);
-    ++restarts;
-  }
-  void WriteSome() {
-    if (!RoomForMore()) return;
-    std::vector<pnode::DirtyPage> batch;
-    std::vector<std::pair<std::uint64_t, Write>> taken;
-    for (std::uint64_t n = 1 + random_() % 8; n > 0; --n) {
-      const std::uint64_t page = AnyPage();
-      Page& m = pages_[page];
-      if (m.busy > 0) continue;
-      if (!m.resend) {
-        ++m.version;
-        m.fill = static_cast<unsigned char>(random_() % 4 == 0 ? 0 : 1 + random_() % 255);
-      }
-      m.resend = m.writing = true;
-      ++m.busy;
-      const std::size_t slot = TakeSlot();
-      std::fill(c_->Slot(slot).begin(), c_->Slot(slot).end(), std::byte{m.fill});
-      const std::span<const std::byte> bytes = m.fill != 0 ? std::span<const std::byte>(c_->Slot(slot)) : std::span<const std::byte>();
-      const Version version(m.version);
-      batch.push_back({PageNumber(page), version, bytes, PageCrc32c(kSpace, PageNumber(page), version, bytes), ++c_->last_cookie});
-      taken.push_back({c_->last_cookie, {page, slot}});
-    }
-    if (batch.empty()) return;
-    const absl::Status status = c_->store->WriteBack(kSpace, batch);
-    if (status.ok()) {
-      writes_.insert(taken.begin(), taken.end());
-      return;
-    }
-    ASSERT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-    for (const auto& [cookie, write] : taken) Ended(write.page, write.slot).writing = false;
-  }
-  void FetchSome() {
-    if (!RoomForMore()) return;
-    std::vector<pnode::FetchRequest> batch;
-    for (std::uint64_t n = 1 + random_() % 20; n > 0; --n) {
-      const std::uint64_t page = AnyPage();
-      Page& m = pages_[page];
-      if (m.writing || m.acknowledged == 0 || m.resend) continue;
-      ++m.busy;
-      const std::size_t slot = TakeSlot();
-      std::fill(c_->Slot(slot).begin(), c_->Slot(slot).end(), std::byte{0x99});
-      batch.push_back({kSpace, PageNumber(page), Version(m.acknowledged), c_->Slot(slot), ++c_->last_cookie});
-      fetches_[c_->last_cookie] = {page, slot};
-    }
-    c_->store->Fetch(batch);
-  }
-  void TrimOne() {
-    const std::uint64_t page = AnyPage();
-    Page& m = pages_[page];
-    if (m.busy > 0 || m.version == 0) return;
-    const pnode::TrimRange range{PageNumber(page), 1, Version(m.version)};
-    c_->store->Trim(kSpace, std::span(&range, 1));
-    m.acknowledged = 0;
-    m.resend = false;
-    ++trims;
-  }
-  Page& Ended(std::uint64_t page, std::size_t slot) {
-    slots_.erase(slot);
-    Page& m = pages_[page];
-    --m.busy;
-    return m;
-  }
-  void Collect() {
-    for (const auto& [cookie, status] : c_->results) {
-      if (const auto it = writes_.find(cookie); it != writes_.end()) {
-        Page& m = Ended(it->second.page, it->second.slot);
-        m.writing = false;
-        if (status.ok()) {
-          m.resend = false;
-          m.acknowledged = m.version;
-          m.acknowledged_fill = m.fill;
-          EXPECT_EQ(c_->disk.spaces[5][it->second.page].version, m.version) << "acknowledged and not on the disk";
-        } else {
-          EXPECT_TRUE(absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsResourceExhausted(status)) << status;
-          ++failed_writes;
-        }
-        writes_.erase(it);
-      } else if (const auto f = fetches_.find(cookie); f != fetches_.end()) {
-        const std::size_t slot = f->second.slot;
-        Page& m = Ended(f->second.page, slot);
-        if (status.ok()) {
-          EXPECT_TRUE(c_->SlotIs(slot, m.acknowledged_fill)) << "page " << f->second.page;
-          ++fetched;
-        } else {
-          EXPECT_TRUE(absl::IsUnavailable(status)) << status;
-        }
-        fetches_.erase(f);
-      }
-    }
-    c_->results.clear();
-  }
-
-  std::mt19937_64 random_;
-  std::unique_ptr<Cluster> c_;
-  std::map<std::uint64_t, Page> pages_;
-  std::map<pnode::Cookie, Write> writes_;
-  std::map<pnode::Cookie, Fetch> fetches_;
-  std::set<std::size_t> slots_;
-  std::uint64_t incarnation_ = 300;
-};
-
 TEST(DataPath, AcknowledgedPagesSurviveLostLinksAndSnodeRestarts) {
-  int cuts = 0, restarts = 0, failed_writes = 0, fetched = 0, trims = 0;
+  Storm::Totals totals;
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
-    Storm storm(seed);
+    Storm storm(seed, {.extents = 6, .store = {.write_back_timeout_ns = 300'000'000}}, /*nodes_die=*/false);
     storm.Run(400);
     if (HasFatalFailure()) return;
-    cuts += storm.cuts;
-    restarts += storm.restarts;
-    failed_writes += storm.failed_writes;
-    fetched += storm.fetched;
-    trims += storm.trims;
+    totals.Add(storm);
   }
   // The rare paths were reached.
-  EXPECT_GT(cuts, 100);
-  EXPECT_GT(restarts, 20);
-  EXPECT_GT(failed_writes, 5);
-  EXPECT_GT(fetched, 1000);
-  EXPECT_GT(trims, 100);
+  EXPECT_GT(totals.cuts, 100);
+  EXPECT_GT(totals.restarts, 20);
+  EXPECT_GT(totals.failed_writes, 5);
+  EXPECT_GT(totals.fetched, 1000);
+  EXPECT_GT(totals.trims, 100);
 }
 
 }  // namespace

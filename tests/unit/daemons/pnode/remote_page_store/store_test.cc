@@ -24,16 +24,16 @@ class StoreTest : public testing::Test, public PageStoreEvents {
     auto connection = std::make_unique<fakes::Connection>();
     link_ = connection.get();
     store_.SetEvents(this);
-    store_.Attach(std::move(connection));
+    home_.Attach(std::move(connection));
     EXPECT_TRUE(store_.AddBuffer(buffer_.bytes()).ok());
-    store_.OnUp(Incarnation(100), 1);
+    home_.OnUp(Incarnation(100), 1);
     EXPECT_TRUE(store_.CreateSpace(kSpace).ok());
     AnswerMap({});
   }
   // Answers the MapExtents under way.
   void AnswerMap(std::vector<wire::ExtentGrant> grants, std::uint64_t incarnation = 100) {
     fakes::Bytes reply;
-    reply.Put(wire::MapReply{.pool_incarnation = incarnation, .count = static_cast<std::uint32_t>(grants.size()), .reserved = 0});
+    reply.Put(wire::MapReply{.pool_incarnation = incarnation, .count = static_cast<std::uint32_t>(grants.size()), .free_extents = 10});
     for (const wire::ExtentGrant& grant : grants) reply.Put(grant);
     link_->Answer(link_->Find(Opcode::kMapExtents), Code::kOk, reply);
   }
@@ -82,7 +82,8 @@ class StoreTest : public testing::Test, public PageStoreEvents {
   fakes::Shard shard_;
   Mapping buffer_ = *Mapping::Anonymous(4 * kPageBytes);
   fakes::Connection* link_ = nullptr;
-  RemotePageStore store_{shard_, {.home = "m1"}, shard_.clock};
+  RemotePageStore store_{shard_, {}, shard_.clock};
+  HomeLink& home_ = store_.AddHome({.name = "m1", .extents = 8});
   Cookie cookie_ = 0;
   std::map<Cookie, absl::Status> results_;
   AckLevel level_ = AckLevel::kHome;
@@ -120,12 +121,12 @@ TEST_F(StoreTest, AFailedReadIsRepeatedOnTheNewConnectionThroughANewWindow) {
   MapByWriting();
   const Cookie cookie = Fetch(3, 1);
   link_->up = false;
-  store_.OnDown(absl::UnavailableError("test"));
+  home_.OnDown(absl::UnavailableError("test"));
   link_->Lose(0);
   EXPECT_EQ(ResultOf(cookie).code(), absl::StatusCode::kUnknown);
   link_->up = true;
   link_->epoch = 2;
-  store_.OnUp(Incarnation(100), 2);
+  home_.OnUp(Incarnation(100), 2);
   const auto ask = fakes::ReadAt<wire::MapRequest>(link_->calls.at(link_->Find(Opcode::kMapExtents)).payload, 0);
   EXPECT_EQ(ask.flags, 2u) << "those there are: nothing is made";
   wire::ExtentGrant grant = kGrant;
