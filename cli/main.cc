@@ -26,6 +26,10 @@ Outcome Run(const Options& options) {
       return ashlar::cli::RunStrace(options);
     case Verb::kTopologyCheck:
       return ashlar::cli::RunTopologyCheck(options);
+    case Verb::kLogVerify:
+      return ashlar::cli::RunLogVerify(options);
+    case Verb::kLogInspect:
+      return ashlar::cli::RunLogInspect(options);
     case Verb::kVersion:
       return ashlar::cli::RunVersion(options);
     case Verb::kRun:

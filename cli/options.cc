@@ -26,6 +26,7 @@ constexpr char kExamples[] =
     "  ashlar stats p1                    faults, pages, latencies of one node and its programs\n"
     "  ashlar stats --json word_count     of one program, for a script\n"
     "  ashlar strace word_count           its system calls by thread, live, at little cost\n"
+    "  ashlar log verify /var/lib/ashlar/s1   is all there that a stopped storage node keeps\n"
     "  ashlar topology check lab.yaml     every fault of a topology file\n"
     "The topology is --topology FILE, else $ASHLAR_TOPOLOGY, ~/.config/ashlar/topology.yaml, /etc/ashlar/topology.yaml.\n"
     "Exit codes: 0 ok, 1 the asked-for state is bad, 64 usage, 69 a node is away, 78 config; `run`: the program's own.";
@@ -48,6 +49,9 @@ struct Grammar {
   CLI::App* stats = nullptr;
   CLI::App* strace = nullptr;
   CLI::App* topology = nullptr;
+  CLI::App* log = nullptr;
+  CLI::App* log_verify = nullptr;
+  CLI::App* log_inspect = nullptr;
   CLI::App* topology_check = nullptr;
   CLI::App* version = nullptr;
   CLI::App* run = nullptr;
@@ -90,6 +94,15 @@ void Describe(Raw& raw, Grammar& grammar) {
   grammar.topology->require_subcommand(1);
   grammar.topology_check = grammar.topology->add_subcommand("check", "Show every fault of FILE, change nothing");
   grammar.topology_check->add_option("FILE", options.target, "A topology file")->required();
+  grammar.log = app.add_subcommand("log", "Look into the log of a storage node that is stopped");
+  grammar.log->require_subcommand(1);
+  grammar.log_verify = grammar.log->add_subcommand("verify", "Read and verify all of it, change nothing");
+  grammar.log_verify->add_option("DIR", options.target, "Its log.path")->required();
+  grammar.log_inspect = grammar.log->add_subcommand("inspect", "Print its batches");
+  grammar.log_inspect->add_option("DIR", options.target, "Its log.path")->required();
+  grammar.log_inspect->add_option("--segment", options.log.segment, "Only this one")->type_name("N");
+  grammar.log_inspect->add_flag("--entries", options.log.entries, "Also what is in each batch");
+  grammar.log_verify->footer("Example:\n  ashlar log verify /var/lib/ashlar/s1\nExit code 65 if a live page is lost, 75 if a daemon uses it.");
   grammar.version = app.add_subcommand("version", "Print the version");
   grammar.status->footer(std::string("Examples:\n  ashlar status\n  ashlar status m1 --json\nExit code 1 unless every node asked is ready and has no problem.") + kAlso);
   grammar.run->footer(
@@ -107,7 +120,7 @@ void Describe(Raw& raw, Grammar& grammar) {
   grammar.topology->footer("Example:\n  ashlar topology check /etc/ashlar/topology.yaml");
   grammar.version->footer("Examples:\n  ashlar version\n  ashlar version --json");
   grammar.topology_check->footer("Example:\n  ashlar topology check /etc/ashlar/topology.yaml\nExit code 78 if there is a fault.");
-  for (CLI::App* verb : {grammar.run, grammar.status, grammar.ps, grammar.stats, grammar.strace, grammar.topology, grammar.topology_check, grammar.version}) {
+  for (CLI::App* verb : {grammar.run, grammar.status, grammar.ps, grammar.stats, grammar.strace, grammar.topology, grammar.topology_check, grammar.log, grammar.log_verify, grammar.log_inspect, grammar.version}) {
     verb->fallthrough();  // --json and the like may stand behind the verb, too
   }
 }
@@ -118,6 +131,8 @@ Verb VerbOf(const Grammar& grammar) {
   if (grammar.stats->parsed()) return Verb::kStats;
   if (grammar.strace->parsed()) return Verb::kStrace;
   if (grammar.topology_check->parsed()) return Verb::kTopologyCheck;
+  if (grammar.log_verify->parsed()) return Verb::kLogVerify;
+  if (grammar.log_inspect->parsed()) return Verb::kLogInspect;
   if (grammar.version->parsed()) return Verb::kVersion;
   if (grammar.run->parsed()) return Verb::kRun;
   return Verb::kNone;

@@ -31,7 +31,7 @@ struct CommonOptions {
   Style style;
 };
 
-enum class Verb { kNone, kStatus, kPs, kStats, kStrace, kTopologyCheck, kVersion, kRun };
+enum class Verb { kNone, kStatus, kPs, kStats, kStrace, kTopologyCheck, kLogVerify, kLogInspect, kVersion, kRun };
 
 enum class StraceSort { kTime, kCalls, kErrors, kMax, kMiss };
 struct StraceOptions {
@@ -45,9 +45,13 @@ struct StraceOptions {
 struct Options {
   Verb verb = Verb::kNone;
   CommonOptions common;
-  std::string target;  // status: a node; stats: a node, a pid or a program's name; strace: a program; topology check: a file
+  std::string target;  // status: a node; stats: a node, a pid or a program's name; strace: a program; topology check: a file; log: a directory
   bool all = false;    // ps: also the ended ones; stats: also what is 0
   StraceOptions strace;  // of `strace`, and of the summary of `run --strace`
+  struct {
+    std::optional<std::uint32_t> segment;  // inspect: only this one
+    bool entries = false;                  // and what is in each batch
+  } log;
   struct {
     std::string on;                // a pnode of this host; empty: the only one
     std::uint64_t cache_bytes = 0;  // 0: the pnode chooses

@@ -15,6 +15,8 @@ Outcome RunPs(const Options& options);
 Outcome RunStats(const Options& options);
 Outcome RunStrace(const Options& options);
 Outcome RunTopologyCheck(const Options& options);
+Outcome RunLogVerify(const Options& options);
+Outcome RunLogInspect(const Options& options);
 Outcome RunVersion(const Options& options);
 
 // `run`: becomes the program's parent and ends as it does. Before the process has a second thread.

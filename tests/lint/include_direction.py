@@ -19,7 +19,7 @@ ALLOWED = {
     "daemons/snode": ["common", "proto"],
     "daemons/mnode": ["common", "proto"],
     "daemons/pnode": ["common", "proto"],
-    "cli": ["common", "proto", "daemons/pnode/injection"],
+    "cli": ["common", "proto", "daemons/pnode/injection", "daemons/snode/replica_log"],
     # Inside the daemons: the data path's folders know no gRPC and no control code.
     "daemons/snode/replica_log": ["common/base", "common/telemetry"],
     "daemons/mnode/pool": ["common/base", "common/telemetry", "common/fabric", "common/fit"],

@@ -45,6 +45,27 @@ absl::StatusOr<std::unique_ptr<FileDevice>> FileDevice::Open(std::string path) {
   return device;
 }
 
+absl::StatusOr<std::unique_ptr<FileDevice>> FileDevice::OpenReadOnly(std::string path) {
+  std::unique_ptr<FileDevice> device(new FileDevice(std::move(path)));
+  device->read_only_ = true;
+  ASHLAR_RETURN_IF_ERROR(device->LockShared());
+  device->superblock_ = UniqueFd(::openat(device->directory_.get(), "superblock", O_RDONLY | O_CLOEXEC));
+  if (!device->superblock_.valid()) return ErrnoStatus(errno, "open " + device->path_ + "/superblock");
+  device->has_store_ = true;
+  return device;
+}
+
+absl::Status FileDevice::LockShared() {
+  directory_ = UniqueFd(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory_.valid()) return ErrnoStatus(errno, "open log directory " + path_);
+  lock_ = UniqueFd(::openat(directory_.get(), "LOCK", O_RDONLY | O_CLOEXEC));
+  if (!lock_.valid()) return ErrnoStatus(errno, "open " + path_ + "/LOCK (is this the log.path of a storage node?)");
+  if (::flock(lock_.get(), LOCK_SH | LOCK_NB) == 0) return absl::OkStatus();
+  std::array<char, 32> holder{};
+  if (::pread(lock_.get(), holder.data(), holder.size() - 1, 0) < 0) holder[0] = '\0';
+  return absl::UnavailableError(absl::StrCat(path_, " is in use by process ", holder.data(), ": stop that storage node first"));
+}
+
 FileDevice::~FileDevice() {
   // The kernel writes from and reads into borrowed bytes until the last operation has ended.
   while (ring_made_ && under_way_ > 0) {
@@ -119,7 +140,7 @@ std::string FileDevice::SegmentPath(std::uint32_t number) const {
 
 absl::Status FileDevice::OpenSegment(std::uint32_t number, int flags) {
   const std::string path = SegmentPath(number);
-  UniqueFd fd(::open(path.c_str(), flags | O_RDWR | O_DIRECT | O_CLOEXEC, 0600));
+  UniqueFd fd(::open(path.c_str(), flags | (read_only_ ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC, 0600));
   if (!fd.valid() && errno == ENOENT) return absl::DataLossError(path + " is missing: the store has lost a segment");
   if (!fd.valid() && errno == EINVAL)
     return absl::FailedPreconditionError(path + ": this file system has no O_DIRECT; put log.path on ext4 or XFS");
@@ -169,6 +190,7 @@ absl::Status FileDevice::Read(BlockAddress from, std::span<std::byte> out) {
 }
 
 absl::Status FileDevice::Quarantine(std::string_view name, std::span<const std::byte> bytes) {
+  if (read_only_) return absl::OkStatus();
   const std::string directory = path_ + "/quarantine", path = absl::StrCat(directory, "/", absl::string_view(name.data(), name.size()));
   if (::mkdir(directory.c_str(), 0750) != 0 && errno != EEXIST) return ErrnoStatus(errno, "make " + directory);
   std::size_t files = 0;

@@ -25,6 +25,9 @@ class FileDevice : public LogDevice {
  public:
   // Makes the directory if it is missing (0750) and takes the lock. Unavailable: another process holds it (exit 75).
   static absl::StatusOr<std::unique_ptr<FileDevice>> Open(std::string path);
+  // For people who look: nothing is made or written, and other readers may look at the same time. Unavailable: a daemon
+  // uses the store. NotFound: there is none.
+  static absl::StatusOr<std::unique_ptr<FileDevice>> OpenReadOnly(std::string path);
   ~FileDevice() override;
 
   bool HasStore() const override { return has_store_; }
@@ -49,6 +52,7 @@ class FileDevice : public LogDevice {
   };
   explicit FileDevice(std::string path) : path_(std::move(path)) {}
   absl::Status Lock();
+  absl::Status LockShared();
   absl::Status SetUp();
   absl::Status OpenSegment(std::uint32_t number, int flags);
   std::string SegmentPath(std::uint32_t number) const;
@@ -61,6 +65,7 @@ class FileDevice : public LogDevice {
   UniqueFd event_fd_;
   std::vector<UniqueFd> segments_;  // by number; closed for those not attached
   io_uring ring_{};
+  bool read_only_ = false;  // no ring: the data path's calls are not to be used
   bool ring_made_ = false;
   bool has_store_ = false;
   std::size_t under_way_ = 0;

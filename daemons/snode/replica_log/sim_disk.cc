@@ -62,6 +62,7 @@ absl::Status SimDisk::SubmitWrite(std::uint64_t tag, BlockAddress to,
   ASHLAR_CHECK(to.block * disk::kBlockBytes + write.bytes.size() <= medium_.segments.at(to.segment).size(),
                "write beyond segment {} at {}", to.segment, to.block);
   pending_.push_back(std::move(write));
+  if (crash_in_start_) Crash(crash_in_start_);
   return absl::OkStatus();
 }
 

@@ -53,6 +53,8 @@ class SimDisk : public LogDevice {
   void Complete(std::size_t i, int error = 0);
   // The next `count` writes to complete fail with EIO.
   void FailNextWrites(int count) { fail_writes_ = count; }
+  // The power goes when the first write of a start is submitted: the start ends as if the disk never answered.
+  void set_crash_in_start(KeepSector keep) { crash_in_start_ = std::move(keep), auto_complete_ = false; }
   // Reads submitted while on wait; what they return is read when they are released.
   void set_hold_reads(bool on) { hold_reads_ = on; }
   void ReleaseReads();
@@ -80,6 +82,7 @@ class SimDisk : public LogDevice {
   SimMedium& medium_;
   std::deque<PendingWrite> pending_;
   std::vector<Completion> completed_;
+  KeepSector crash_in_start_;
   std::vector<HeldRead> held_reads_;
   bool hold_reads_ = false;
   bool auto_complete_ = true;

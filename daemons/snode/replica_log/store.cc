@@ -86,12 +86,16 @@ absl::Status UpdateSuperblock(LogDevice& device, Superblock* superblock) {
   return device.WriteSuperblock(static_cast<std::uint32_t>(superblock->sequence % kSuperblockCopies), block);
 }
 
+absl::StatusOr<Superblock> ReadStore(LogDevice& device) {
+  ASHLAR_ASSIGN_OR_RETURN(Mapping buffer, Mapping::Anonymous(disk::kBlockBytes));
+  return ReadSuperblock(device, disk::Block(buffer.bytes().first<disk::kBlockBytes>()));
+}
+
 absl::StatusOr<Superblock> OpenStore(LogDevice& device, const StoreOptions& options) {
   ASHLAR_RETURN_IF_ERROR(CheckOptions(options));
   Superblock superblock;
   if (device.HasStore()) {
-    ASHLAR_ASSIGN_OR_RETURN(Mapping buffer, Mapping::Anonymous(disk::kBlockBytes));
-    ASHLAR_ASSIGN_OR_RETURN(superblock, ReadSuperblock(device, disk::Block(buffer.bytes().first<disk::kBlockBytes>())));
+    ASHLAR_ASSIGN_OR_RETURN(superblock, ReadStore(device));
     ASHLAR_RETURN_IF_ERROR(CheckSame(superblock, options));
   } else {
     ASHLAR_ASSIGN_OR_RETURN(superblock, NewSuperblock(options));

@@ -25,6 +25,9 @@ struct StoreOptions {
 // FailedPrecondition: it is another node's, or larger than `capacity_bytes`. InvalidArgument: options out of bounds.
 absl::StatusOr<Superblock> OpenStore(LogDevice& device, const StoreOptions& options);
 
+// The newest good superblock of the store that is there; changes nothing. DataLoss: none is good, or it is not understood.
+absl::StatusOr<Superblock> ReadStore(LogDevice& device);
+
 // Writes `superblock` with the next sequence, durable on return.
 absl::Status UpdateSuperblock(LogDevice& device, Superblock* superblock);
 

@@ -1,4 +1,5 @@
 // Each kind of damage a disk can do to a log with full, sealed segments, and the verdict expected.
+#include "daemons/snode/replica_log/offline.h"
 #include "tests/unit/daemons/snode/replica_log/log_fixture.h"
 
 namespace ashlar::snode {
@@ -185,6 +186,35 @@ TEST_F(DamageTest, APageThatMovesWhileItIsReadIsNotBad) {
   ASSERT_EQ(versions.size(), 64U);
   for (std::uint64_t version : versions) EXPECT_EQ(version, 11U);
   EXPECT_EQ(Stat("bad_pages_total"), 0U);
+}
+
+TEST_F(DamageTest, VerifyTellsLossFromHarmlessRotAndChangesNothing) {
+  Start();
+  const PageSlot dead = *log_->index().FindPage(SpaceId(5), PageNumber(3)), live = *log_->index().FindPage(SpaceId(5), PageNumber(60));
+  Write(3, 1, 2);
+  log_.reset();
+  const auto verify = [&] {
+    SimDisk disk(&medium_);
+    const SimMedium before = medium_;
+    const auto report = VerifyStore(disk);
+    EXPECT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(before.segments, medium_.segments);
+    EXPECT_EQ(before.superblocks, medium_.superblocks);
+    return *report;
+  };
+  EXPECT_FALSE(verify().loss());
+  EXPECT_EQ(verify().live_pages, kPages);
+  EXPECT_EQ(verify().pages, kPages + 1);
+  *(Block(dead.segment, dead.block) + 9) ^= std::byte{1};
+  const StoreReport harmless = verify();
+  ASSERT_EQ(harmless.bad.size(), 1U);
+  EXPECT_EQ(harmless.bad[0].held_version, 2U);
+  EXPECT_FALSE(harmless.loss());
+  *(Block(live.segment, live.block) + 9) ^= std::byte{1};
+  EXPECT_TRUE(verify().loss());
+  medium_.segments.erase(1);
+  SimDisk disk(&medium_);
+  EXPECT_TRUE(absl::IsDataLoss(VerifyStore(disk).status()));
 }
 
 TEST_F(DamageTest, AReadErrorAtStartIsDamageNotTheEnd) {
