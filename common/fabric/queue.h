@@ -46,6 +46,7 @@ class QueueBase : public CompletionQueue {
   virtual void Wake() = 0;
 
   bool armed() const { return armed_; }
+  bool any() const { return begin_ != end_; }  // completions to hand out
   bool after_arm() const { return after_arm_; }  // in Progress: is this the Poll between Arm and sleep?
 
  private:

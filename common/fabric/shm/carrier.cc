@@ -44,7 +44,6 @@ class ShmCarrier final : public tcp::Carrier {
       if (available == 0) return gone_ ? 0 : Nothing();
     }
     idle_reads_ = 0;
-    if (asleep_) Awake(counters);
     const std::size_t bytes = std::min(available, SizeOf(parts));
     if (rings_->Take(parts, bytes)) Ring(counters);
     return static_cast<ssize_t>(bytes);

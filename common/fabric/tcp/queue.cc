@@ -67,8 +67,13 @@ absl::Status TcpQueue::Watch(TcpEndpoint& endpoint, const Carrier& carrier, bool
   return absl::OkStatus();
 }
 
-void TcpQueue::WantWrite(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write) {
-  if (carrier.polled()) return;  // AskPolled looks, PrepareSleep says so
+void TcpQueue::WantWrite(TcpEndpoint& endpoint, Carrier& carrier, bool want_write) {
+  if (carrier.polled()) {  // AskPolled looks, PrepareSleep says so; unless that was before
+    if (!want_write || !polled_asleep_) return;
+    carrier.PrepareSleep(/*wants_room=*/true);
+    if (carrier.HasRoom()) Wake();
+    return;
+  }
   epoll_event event = EventFor(endpoint, want_write);
   counters().syscalls.Add();
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, carrier.fd(), &event);
@@ -107,17 +112,21 @@ void TcpQueue::Progress() {
   drained_ = counters().bytes_received.value() != received;
 }
 
-// Between Arm and sleep the others go on believing that this side sleeps, unless there is something to do.
+// In the Poll between Arm and sleep the peers must go on believing that this side sleeps, whatever it takes from them: what
+// makes no completion (a READ served, an acknowledgement) does not keep the caller from sleeping. Completions do.
 void TcpQueue::AskPolled() {
-  if (polled_asleep_ && !after_arm()) {
-    polled_asleep_ = false;
-    for (TcpEndpoint* endpoint : polled_) endpoint->carrier()->Awake(shm_counters_);
-  }
+  if (!after_arm()) EndPolledSleep();
   for (std::size_t i = 0; i < polled_.size();) {  // by index: an endpoint that fails takes itself out
     TcpEndpoint* endpoint = polled_[i];
     endpoint->OnPolled();
     if (i < polled_.size() && polled_[i] == endpoint) ++i;
   }
+  if (any()) EndPolledSleep();
+}
+
+void TcpQueue::EndPolledSleep() {
+  if (!std::exchange(polled_asleep_, false)) return;
+  for (TcpEndpoint* endpoint : polled_) endpoint->carrier()->Awake(shm_counters_);
 }
 
 void TcpQueue::AskSockets() {

@@ -36,7 +36,7 @@ class TcpQueue final : public QueueBase {
 
   // `want_write`: also tell when it can be written (or has connected).
   absl::Status Watch(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write);
-  void WantWrite(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write);
+  void WantWrite(TcpEndpoint& endpoint, Carrier& carrier, bool want_write);
   void Unwatch(TcpEndpoint& endpoint, const Carrier& carrier, bool want_write);
 
   // What the endpoints on shared memory count.
@@ -61,6 +61,7 @@ class TcpQueue final : public QueueBase {
 
   TcpQueue(int depth, std::shared_ptr<FabricStats> stats, std::shared_ptr<FabricStats> shm_stats);
   void AskPolled();
+  void EndPolledSleep();
   void AskSockets();
   void PassTime();
   void DrainWakeups();

@@ -547,6 +547,32 @@ TEST_P(Conformance, N1ArmThenPollMissesNothing) {
   }
 }
 
+// What the last Poll before the sleep served without a completion of its own does not end the vigil.
+TEST_P(Conformance, N1ASleeperThatServedAReadIsWokenByTheNext) {
+  if (GetParam() == "memory") GTEST_SKIP() << "nobody sleeps there: a test steps it by its polls";
+  ASSERT_TRUE(Join());
+  const RemoteWindow window = *server_->endpoint->Grant(server_->slice(0, 4096), Access::kRemoteRead);
+  const Slice slice = client_->slice(0, 64);
+  const WorkRequest read{.wr_id = WrId(1), .op = Op::kRead, .signalled = true, .local = {&slice, 1}, .window = window};
+  for (int round = 0; round < 100; ++round) {
+    client_->completions.clear();
+    for (int i = 0; i < 3; ++i) server_->Poll();
+    ASSERT_TRUE(server_->queue->Arm().ok());
+    ASSERT_TRUE(client_->endpoint->Post({&read, 1}).ok());
+    server_->Poll();
+    ASSERT_TRUE(client_->endpoint->Post({&read, 1}).ok());
+    for (int sleeps = 0; client_->completions.size() < 2; ++sleeps) {
+      ASSERT_LT(sleeps, 100);
+      pollfd waiting{.fd = server_->queue->event_fd(), .events = POLLIN, .revents = 0};
+      ASSERT_EQ(::poll(&waiting, 1, 2000), 1) << "missed in round " << round;
+      ASSERT_TRUE(server_->queue->Arm().ok());
+      server_->Poll();
+      client_->Poll();
+    }
+    EXPECT_TRUE(server_->completions.empty());
+  }
+}
+
 TEST_P(Conformance, CompletionsMadeWhileArmedWakeTheSleeper) {
   ASSERT_TRUE(Join());
   ASSERT_TRUE(PostReceive(*client_, 1, 0, 64).ok());
