@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "common/fabric/chaos/device.h"
 #include "common/fabric/shm/device.h"
 #include "common/fabric/tcp/device.h"
 #include "common/fabric/verbs/device.h"
@@ -15,7 +16,7 @@ std::string RdmaAddress() {
 }
 
 std::vector<std::string> BackendNames() {
-  std::vector<std::string> names{"memory", "shm", "tcp"};
+  std::vector<std::string> names{"chaos", "memory", "shm", "tcp"};
   if (!RdmaAddress().empty()) names.insert(names.end(), {"verbs", "verbs_without_immediate"});
   return names;
 }
@@ -24,6 +25,11 @@ Backend MakeBackend(const std::string& name) {
   Backend backend;
   if (name == "tcp") {
     backend.device = OpenTcpDevice();
+    backend.address = "127.0.0.1:0";
+    backend.nobody = "127.0.0.1:1";
+  } else if (name == "chaos") {  // without a fault: it must be as if it were not there
+    backend.plan = std::make_unique<chaos::FaultPlan>(1);
+    backend.device = WrapInChaos(OpenTcpDevice(), *backend.plan);
     backend.address = "127.0.0.1:0";
     backend.nobody = "127.0.0.1:1";
   } else if (name == "shm") {

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "common/base/clock.h"
+#include "common/fabric/chaos/fault_plan.h"
 #include "common/fabric/contract.h"
 #include "common/fabric/memory/network.h"
 
@@ -21,6 +22,7 @@ namespace ashlar::fabric::testing {
 // A backend under test: its device, and how it is addressed.
 struct Backend {
   std::unique_ptr<MemoryNetwork> network;  // memory only
+  std::unique_ptr<chaos::FaultPlan> plan;  // chaos only
   std::unique_ptr<Device> device;
   std::string address;
   std::string nobody;  // an address where nobody listens

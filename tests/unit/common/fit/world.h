@@ -72,11 +72,15 @@ class World : public LinkOpener, public ConnectionEvents {
  public:
   static constexpr NodeId kClientNode{0xC1}, kServerNode{0x5E};
 
-  explicit World(ServerOptions server_options = {.address = "server"}, ConnectionOptions connection_options = {})
+  using Wrap = std::function<std::unique_ptr<fabric::Device>(std::unique_ptr<fabric::Device>)>;
+
+  // `wrap_client`, `wrap_server`: what stands between FIT and the network, if anything.
+  explicit World(ServerOptions server_options = {.address = "server"}, ConnectionOptions connection_options = {},
+                 const Wrap& wrap_client = {}, const Wrap& wrap_server = {})
       : server_options_(std::move(server_options)), connection_options_(std::move(connection_options)) {
     log::SetLevel(log::Level::kError);
-    client_device = network.OpenDevice();
-    server_device = network.OpenDevice();
+    client_device = wrap_client ? wrap_client(network.OpenDevice()) : network.OpenDevice();
+    server_device = wrap_server ? wrap_server(network.OpenDevice()) : network.OpenDevice();
     client_shard = *Shard::Create(*client_device, {.node = kClientNode, .incarnation = Incarnation(7), .clock = &clock});
     connection_options_.peer = "m1";
     connection_options_.server_node = kServerNode;
