@@ -24,6 +24,12 @@ Outcome Run(const Options& options) {
       return ashlar::cli::RunStats(options);
     case Verb::kStrace:
       return ashlar::cli::RunStrace(options);
+    case Verb::kSpaceLs:
+      return ashlar::cli::RunSpaceLs(options);
+    case Verb::kRecover:
+      return ashlar::cli::RunRecover(options);
+    case Verb::kDrain:
+      return ashlar::cli::RunDrain(options);
     case Verb::kTopologyCheck:
       return ashlar::cli::RunTopologyCheck(options);
     case Verb::kLogVerify:

@@ -48,6 +48,10 @@ struct Grammar {
   CLI::App* ps = nullptr;
   CLI::App* stats = nullptr;
   CLI::App* strace = nullptr;
+  CLI::App* space = nullptr;
+  CLI::App* space_ls = nullptr;
+  CLI::App* recover = nullptr;
+  CLI::App* drain = nullptr;
   CLI::App* topology = nullptr;
   CLI::App* log = nullptr;
   CLI::App* log_verify = nullptr;
@@ -65,7 +69,7 @@ void Describe(Raw& raw, Grammar& grammar) {
   app.set_version_flag("--version", "ashlar " ASHLAR_VERSION, "Print the version and exit");
   app.add_option("--topology", options.common.topology, "The cluster's topology file")->type_name("FILE");
   app.add_flag("--json", options.common.json, "One JSON object with a \"schema\", for programs");
-  app.add_option("--timeout", raw.timeout, "status, ps, stats, strace: how long a node may take to answer: 500ms, 2s")->capture_default_str()->type_name("TIME");
+  app.add_option("--timeout", raw.timeout, "status, ps, stats, strace, space, recover, drain: how long a node may take to answer: 500ms, 2s")->capture_default_str()->type_name("TIME");
 
   grammar.run = app.add_subcommand("run", "Start a program, unchanged, on remote memory: ashlar run [OPTIONS] -- PROGRAM ARGS…");
   grammar.run->add_option("--cache", raw.cache, "Local memory of all its processes together (default: the pnode chooses)")->type_name("SIZE");
@@ -90,6 +94,14 @@ void Describe(Raw& raw, Grammar& grammar) {
       ->type_name("COLUMN");
   grammar.strace->add_option("--watch", raw.watch, "Again and again, every 1s or TIME (write --watch=TIME)")->expected(0, 1)->default_str("1s")->type_name("TIME");
   grammar.strace->add_option("--for", raw.wait, "If nobody counted it yet: show what it does in that time")->capture_default_str()->type_name("TIME");
+  grammar.space = app.add_subcommand("space", "Where the pages of programs are kept");
+  grammar.space->require_subcommand(1);
+  grammar.space_ls = grammar.space->add_subcommand("ls", "A line per space: its home, its snode, how safe it is");
+  grammar.recover = app.add_subcommand("recover", "What is being recovered after a lost or drained memory node");
+  grammar.recover->add_flag("--watch", options.watch, "Again and again, until nothing is");
+  grammar.drain = app.add_subcommand("drain", "Move everything off a memory or storage node while programs run, and wait for it");
+  grammar.drain->add_option("NODE", options.target, "An mnode or snode")->required();
+  grammar.drain->add_flag("--undo", options.undo, "It may be used again");
   grammar.topology = app.add_subcommand("topology", "Work on a topology file");
   grammar.topology->require_subcommand(1);
   grammar.topology_check = grammar.topology->add_subcommand("check", "Show every fault of FILE, change nothing");
@@ -119,8 +131,11 @@ void Describe(Raw& raw, Grammar& grammar) {
       "be restarted by the kernel (strace -c calls these errors). miss %: the part of the time that was waiting for remote memory.");
   grammar.topology->footer("Example:\n  ashlar topology check /etc/ashlar/topology.yaml");
   grammar.version->footer("Examples:\n  ashlar version\n  ashlar version --json");
+  grammar.space_ls->footer("Examples:\n  ashlar space ls\n  ashlar space ls --json\nBEHIND is what the home holds and its snode does not have on disk yet.");
+  grammar.recover->footer("Examples:\n  ashlar recover\n  ashlar recover --watch\nRecovery begins by itself. Exit code 1 while something is being recovered.");
+  grammar.drain->footer("Examples:\n  ashlar drain m1\n  ashlar drain s2 --undo\nIt lasts until the node is drained for good or a node that was told so restarts.");
   grammar.topology_check->footer("Example:\n  ashlar topology check /etc/ashlar/topology.yaml\nExit code 78 if there is a fault.");
-  for (CLI::App* verb : {grammar.run, grammar.status, grammar.ps, grammar.stats, grammar.strace, grammar.topology, grammar.topology_check, grammar.log, grammar.log_verify, grammar.log_inspect, grammar.version}) {
+  for (CLI::App* verb : {grammar.run, grammar.status, grammar.ps, grammar.stats, grammar.strace, grammar.space, grammar.space_ls, grammar.recover, grammar.drain, grammar.topology, grammar.topology_check, grammar.log, grammar.log_verify, grammar.log_inspect, grammar.version}) {
     verb->fallthrough();  // --json and the like may stand behind the verb, too
   }
 }
@@ -130,6 +145,9 @@ Verb VerbOf(const Grammar& grammar) {
   if (grammar.ps->parsed()) return Verb::kPs;
   if (grammar.stats->parsed()) return Verb::kStats;
   if (grammar.strace->parsed()) return Verb::kStrace;
+  if (grammar.space_ls->parsed()) return Verb::kSpaceLs;
+  if (grammar.recover->parsed()) return Verb::kRecover;
+  if (grammar.drain->parsed()) return Verb::kDrain;
   if (grammar.topology_check->parsed()) return Verb::kTopologyCheck;
   if (grammar.log_verify->parsed()) return Verb::kLogVerify;
   if (grammar.log_inspect->parsed()) return Verb::kLogInspect;

@@ -31,7 +31,7 @@ struct CommonOptions {
   Style style;
 };
 
-enum class Verb { kNone, kStatus, kPs, kStats, kStrace, kTopologyCheck, kLogVerify, kLogInspect, kVersion, kRun };
+enum class Verb { kNone, kStatus, kPs, kStats, kStrace, kSpaceLs, kRecover, kDrain, kTopologyCheck, kLogVerify, kLogInspect, kVersion, kRun };
 
 enum class StraceSort { kTime, kCalls, kErrors, kMax, kMiss };
 struct StraceOptions {
@@ -45,7 +45,9 @@ struct StraceOptions {
 struct Options {
   Verb verb = Verb::kNone;
   CommonOptions common;
-  std::string target;  // status: a node; stats: a node, a pid or a program's name; strace: a program; topology check: a file; log: a directory
+  std::string target;  // status: a node; stats: a node, a pid or a program's name; strace: a program; drain: a node; topology check: a file; log: a directory
+  bool watch = false;  // recover: until nothing is being recovered
+  bool undo = false;   // drain: the node may be used again
   bool all = false;    // ps: also the ended ones; stats: also what is 0
   StraceOptions strace;  // of `strace`, and of the summary of `run --strace`
   struct {

@@ -13,6 +13,9 @@ namespace ashlar::cli {
 Outcome RunStatus(const Options& options);
 Outcome RunPs(const Options& options);
 Outcome RunStats(const Options& options);
+Outcome RunSpaceLs(const Options& options);
+Outcome RunRecover(const Options& options);  // with --watch it prints as it goes on
+Outcome RunDrain(const Options& options);    // the same
 Outcome RunStrace(const Options& options);
 Outcome RunTopologyCheck(const Options& options);
 Outcome RunLogVerify(const Options& options);

@@ -6,6 +6,7 @@
 #include "common/control/channel.h"
 #include "common/control/conversion.h"
 #include "common/control/grpc_status.h"
+#include "common/control/spaces_service.h"
 #include "common/control/syscall_conversion.h"
 #include "proto/ashlar/v1/node.grpc.pb.h"
 #include "proto/ashlar/v1/programs.grpc.pb.h"
@@ -23,6 +24,7 @@ class GrpcControlClient final : public ControlClient {
         node_(v1::Node::NewStub(channel_)),
         stats_(v1::Stats::NewStub(channel_)),
         programs_(v1::Programs::NewStub(channel_)),
+        spaces_(v1::Spaces::NewStub(channel_)),
         supervisor_(v1::Supervisor::NewStub(channel_)) {}
 
   absl::StatusOr<NodeIdentity> Describe(absl::Duration timeout) override {
@@ -130,6 +132,20 @@ class GrpcControlClient final : public ControlClient {
     return report;
   }
 
+  absl::StatusOr<SpaceList> ListSpaces(absl::Duration timeout) override {
+    v1::ListSpacesResponse response;
+    ASHLAR_RETURN_IF_ERROR(Call(*spaces_, &v1::Spaces::Stub::ListSpaces, v1::ListSpacesRequest(), timeout, &response));
+    return Checked(FromProto(response));
+  }
+
+  absl::Status Drain(std::string_view node, bool drained, absl::Duration timeout) override {
+    v1::DrainRequest request;
+    request.set_node(std::string(node));
+    request.set_drained(drained);
+    v1::DrainResponse response;
+    return Call(*spaces_, &v1::Spaces::Stub::Drain, request, timeout, &response);
+  }
+
   absl::StatusOr<fit::LinkGrant> OpenLink(const LinkRequest& link, absl::Duration timeout) override {
     v1::OpenLinkRequest request;
     ToProto(link, &request);
@@ -158,6 +174,7 @@ class GrpcControlClient final : public ControlClient {
   std::unique_ptr<v1::Node::Stub> node_;
   std::unique_ptr<v1::Stats::Stub> stats_;
   std::unique_ptr<v1::Programs::Stub> programs_;
+  std::unique_ptr<v1::Spaces::Stub> spaces_;
   std::unique_ptr<v1::Supervisor::Stub> supervisor_;
 };
 

@@ -36,6 +36,8 @@ class ControlClient {
   // Calls `show` with each report until it returns false, the program has ended (the last one is final), or the node is gone.
   virtual absl::Status WatchSyscalls(SpaceId program, absl::Duration interval, const std::function<bool(const SyscallReport&)>& show) = 0;
   virtual absl::StatusOr<ThreadReport> ListThreads(SpaceId program, absl::Duration timeout) = 0;
+  virtual absl::StatusOr<SpaceList> ListSpaces(absl::Duration timeout) = 0;
+  virtual absl::Status Drain(std::string_view node, bool drained, absl::Duration timeout) = 0;
   virtual absl::StatusOr<fit::LinkGrant> OpenLink(const LinkRequest& request, absl::Duration timeout) = 0;
 };
 

@@ -24,6 +24,7 @@
 #include "common/control/node_facts.h"
 #include "common/control/node_service.h"
 #include "common/control/programs_service.h"
+#include "common/control/spaces_service.h"
 #include "common/control/stats_service.h"
 #include "common/control/supervisor_service.h"
 
@@ -85,7 +86,7 @@ void EnableStandardServicesOnce() {
 
 class GrpcControlServer final : public ControlServer {
  public:
-  GrpcControlServer(const ControlServerOptions& options, ControlSources sources) : node_(state_), stats_(state_), programs_(state_), supervisor_(state_) {
+  GrpcControlServer(const ControlServerOptions& options, ControlSources sources) : node_(state_), stats_(state_), programs_(state_), spaces_(state_), supervisor_(state_) {
     state_.identity = options.identity;
     state_.topology = options.topology;
     state_.sources = std::move(sources);
@@ -116,6 +117,7 @@ class GrpcControlServer final : public ControlServer {
     builder.RegisterService(&node_);
     builder.RegisterService(&stats_);
     if (state_.sources.programs) builder.RegisterService(&programs_);
+    if (state_.sources.spaces) builder.RegisterService(&spaces_);
     if (state_.sources.supervisor) builder.RegisterService(&supervisor_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port == 0) return WhyNotListening(address);
@@ -134,6 +136,7 @@ class GrpcControlServer final : public ControlServer {
     for (const char* name : {"", v1::Node::service_full_name(), v1::Stats::service_full_name()}) {
       service.SetServingStatus(name, health == Health::kReady);
     }
+    if (state_.sources.spaces) service.SetServingStatus(v1::Spaces::service_full_name(), health == Health::kReady);
     if (state_.sources.programs) service.SetServingStatus(v1::Programs::service_full_name(), health == Health::kReady);
     if (state_.sources.supervisor) service.SetServingStatus(v1::Supervisor::service_full_name(), health == Health::kReady);
   }
@@ -150,6 +153,7 @@ class GrpcControlServer final : public ControlServer {
   NodeService node_;
   StatsService stats_;
   ProgramsService programs_;
+  SpacesService spaces_;
   SupervisorService supervisor_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;

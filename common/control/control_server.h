@@ -37,6 +37,9 @@ struct ControlSources {
   std::function<std::vector<ProgramInfo>(bool include_ended)> programs;
   std::function<std::vector<ProgramStats>(bool include_ended)> program_stats;  // pnode only
   std::optional<SupervisorSources> supervisor;               // pnode only
+  // pnode and mnode: without them there is no Spaces service. The node that `drain` gets is in the topology.
+  std::function<SpaceList()> spaces;
+  std::function<absl::Status(std::string_view node, bool drained)> drain;
   // mnode and snode: fit::Server::IssueLink. The request was checked against the topology.
   std::function<absl::StatusOr<fit::LinkGrant>(const fit::Client&)> issue_link;
 };

@@ -85,6 +85,30 @@ struct ProgramInfo {
   std::vector<ChildProcess> children;
 };
 
+// Where a space stands between two homes; proto/ashlar/v1/spaces.proto says what each means. In the same order.
+enum class SpaceState { kFencing, kNoHome, kOpening, kRefilling, kServed };
+
+struct HomedSpace {  // as its pnode knows it
+  SpaceId space;
+  Epoch epoch;
+  std::string home;
+  SpaceState state = SpaceState::kServed;
+  std::uint64_t extents = 0, extents_to_refill = 0, extents_refilled = 0;
+  absl::Duration since_left;  // zero: it never left a home
+};
+
+struct KeptSpace {  // as its home knows it
+  SpaceId space;
+  std::string snode;
+  bool current = false;
+  std::uint64_t live_bytes = 0, behind_bytes = 0;
+};
+
+struct SpaceList {
+  std::vector<HomedSpace> homed;
+  std::vector<KeptSpace> kept;
+};
+
 struct ProgramStats {
   SpaceId program;
   std::string name;

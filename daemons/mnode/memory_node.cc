@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/control/node_facts.h"
 #include "common/fabric/tcp/device.h"
@@ -59,6 +60,21 @@ absl::Status MemoryNode::BuildControlPath(service::DaemonContext& context) {
   sources.node_stats = {[this](StatList& stats) { memory_->CollectStats(stats); },
                         [this](StatList& stats) { server_->CollectStats(stats); },
                         [this](StatList& stats) { shard_->CollectStats(stats); }};
+  if (memory_->replicas() != nullptr) {
+    sources.spaces = [this] {
+      control::SpaceList list;
+      for (const ReplicaReport& space : memory_->replicas()->Reports())
+        list.kept.push_back({.space = space.space, .snode = space.snode, .current = space.state == SlotState::kCurrent && space.behind_bytes == 0,
+                             .live_bytes = space.live_bytes, .behind_bytes = space.behind_bytes});
+      return list;
+    };
+    sources.drain = [this, &topology = context.topology](std::string_view node, bool drained) -> absl::Status {
+      if (topology.FindNode(node)->role != config::NodeRole::kSnode)
+        return absl::InvalidArgumentError(absl::StrCat(std::string(node), " is no snode: an mnode can only leave storage nodes"));
+      shard_->Submit([this, name = std::string(node), drained] { memory_->replicas()->Drain(name, drained); });
+      return absl::OkStatus();
+    };
+  }
   sources.issue_link = [this](const fit::Client& client) { return server_->IssueLink(client); };
   ASHLAR_ASSIGN_OR_RETURN(control_, control::ControlServer::StartFor(context.topology, context.node, context.incarnation, std::move(sources)));
   return absl::OkStatus();

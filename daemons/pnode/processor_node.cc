@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/config/node_identity.h"
 #include "common/control/node_facts.h"
@@ -114,6 +115,20 @@ absl::Status ProcessorNode::BuildControlPath(service::DaemonContext& context) {
                         [this](StatList& stats) { shard_->CollectStats(stats); }, [this](StatList& stats) { guard_->AddStats(&stats); },
                         [this](StatList& stats) { handoff_->AddStats(&stats); }, [this](StatList& stats) { supervisor_->AddStats(&stats); }};
   sources.programs = [this](bool include_ended) { return programs_->List(include_ended); };
+  sources.spaces = [this] {
+    control::SpaceList list;
+    for (const SpaceReport& space : store_->board().Read())
+      list.homed.push_back({.space = space.space, .epoch = space.epoch, .home = space.home, .state = static_cast<control::SpaceState>(space.state),
+                            .extents = space.extents, .extents_to_refill = space.extents_to_refill, .extents_refilled = space.extents_refilled,
+                            .since_left = space.left_at_ns == 0 ? absl::ZeroDuration() : absl::Nanoseconds(static_cast<std::int64_t>(MonotonicNs() - space.left_at_ns))});
+    return list;
+  };
+  sources.drain = [this, &topology = context.topology](std::string_view node, bool drained) -> absl::Status {
+    if (topology.FindNode(node)->role != config::NodeRole::kMnode)
+      return absl::InvalidArgumentError(absl::StrCat(std::string(node), " is no mnode: a pnode can only leave memory nodes"));
+    shard_->Submit([this, name = std::string(node), drained] { store_->Drain(name, drained); });
+    return absl::OkStatus();
+  };
   sources.program_stats = [this](bool include_ended) { return programs_->Stats(include_ended); };
   sources.supervisor = {.start_trace = [this](SpaceId program, absl::Duration lease) { return programs_->StartTrace(program, lease); },
                         .stop_trace = [this](SpaceId program) { return supervisor_->Stop(program); },

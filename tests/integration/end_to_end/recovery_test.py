@@ -75,6 +75,27 @@ class Recovery(ClusterCase):
         print("memory node stopped:", found)
         self.assertLess(float(found["max_ms"]), 4000)
 
+    def test_nodes_are_drained_while_the_program_runs(self):
+        cluster = self.start()
+        process = self.meter(cluster, 12)
+        time.sleep(2)
+        home = self.home_of_the_program(cluster)
+        keeper = cluster.json("space", "ls")["spaces"][0]["snode"]
+        for node in (home, keeper):
+            drained = cluster.command("drain", node)
+            self.assertEqual(drained.returncode, 0, drained.stdout + drained.stderr)
+            self.assertIn(f"{node} is drained", drained.stdout)
+        self.assertEqual(cluster.command("recover").returncode, 0)
+        space = cluster.json("space", "ls")["spaces"][0]
+        self.assertNotIn(home, space["home"])
+        self.assertNotEqual(keeper, space["snode"])
+        self.assertEqual(space["state"], "served")
+        undone = cluster.command("drain", keeper, "--undo")
+        self.assertEqual(undone.returncode, 0, undone.stderr)
+        cluster.kill(home)  # nobody needs it any more
+        found = self.outcome(cluster, process, 40)
+        print("drained:", found)
+
     def test_chaos(self):
         cluster = self.start()
         draw = random.Random(SEED)
