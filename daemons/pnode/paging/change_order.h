@@ -47,8 +47,10 @@ std::vector<AddressRange> RangesInDispute(std::span<const OrderedChange> changes
 struct ForkSeen {
   std::size_t index = 0;                 // of the FORK in the batch
   std::vector<AddressRange> looked_at;   // what its parent had managed, and where something was moved to before the FORK was read
-  std::vector<AddressRange> registered;  // of that
-  bool known = true;                     // false: the child was changing its map already
+  std::vector<AddressRange> registered;  // of that, when the child began
+  std::vector<MemoryEvent> child_events; // what the child did meanwhile, to be applied to it when it is known
+  bool known = true;                     // false: the child has moved something to a place that was to be examined
+  bool looked = false;                   // all of looked_at was examined
 };
 // Which of the parent's changes the child has: a REMOVE that was read before, an UNMAP or REMAP when the child has nothing at
 // that place, or what could get there only afterwards. `areas`: before the batch. `known` becomes false where two could be meant.

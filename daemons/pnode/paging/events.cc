@@ -26,14 +26,20 @@ void Program::ApplyChanges(Memory& memory, std::uint64_t now_ns) {
   for (const AddressRange& range : RangesInDispute(ordered)) {
     if (!FindRegistered(*memory.source, range, alive)) return;  // a new change has begun
   }
+  for (ForkSeen& fork : memory.forks) {
+    if (!LookAtChild(fork, *memory.changes[fork.index].child)) return;
+  }
   std::vector<MemoryEvent> changes;
   changes.swap(memory.changes);
   std::vector<ForkSeen> forks;
   forks.swap(memory.forks);
   // Where a fork stands among changes of the map by other threads, its event's place does not say: the child's memory does.
   const bool fork_in_dispute = !forks.empty() && std::any_of(ordered.begin(), ordered.end(), Moves);
+  std::vector<Memory*> born;  // in the order of `forks`
   for (const ForkSeen& fork : forks) {
-    if (fork_in_dispute) ApplyToChild(OnFork(memory, std::move(changes[fork.index].child), true), ordered, fork);
+    if (!fork_in_dispute) break;
+    born.push_back(&OnFork(memory, std::move(changes[fork.index].child), true));
+    ApplyToChild(*born.back(), ordered, fork);
   }
   auto drop = [&](PageRange pages, bool unmapped) {
     if (!killed_) DropPages(memory, pages, unmapped);
@@ -46,7 +52,11 @@ void Program::ApplyChanges(Memory& memory, std::uint64_t now_ns) {
       case OrderedChange::Kind::kUnmap: order.Unmap(change.range); break;
       case OrderedChange::Kind::kRemap: order.Remap(change.range, change.to); break;
       case OrderedChange::Kind::kFork:
-        if (!fork_in_dispute) OnFork(memory, std::move(changes[change.index].child), false);
+        // Nothing is put into a child that has gone on already: its own fork may have been before that.
+        if (!fork_in_dispute) {
+          const bool went_on = !forks[born.size()].child_events.empty();
+          born.push_back(&OnFork(memory, std::move(changes[change.index].child), went_on));
+        }
         break;
     }
   }
@@ -54,6 +64,10 @@ void Program::ApplyChanges(Memory& memory, std::uint64_t now_ns) {
     Kill("two of its threads changed the map of its memory at one place at once: which pages were moved can't be known");
   }
   count_.events_overtaken.Add(order.overtaken());
+  for (std::size_t i = 0; i < born.size(); ++i) {
+    Receive(*born[i], forks[i].child_events, now_ns);
+    born[i]->in_dispute = false;
+  }
   for (const MemoryEvent& change : changes) AfterChange(memory, change, now_ns);
 }
 
@@ -75,7 +89,6 @@ void Program::ApplyToChild(Memory& child, std::span<const OrderedChange> changes
     }
   }
   known &= order.Finish();
-  child.in_dispute = false;
   if (!known && !killed_ && !child.gone) {
     Kill("the map of its memory changed twice at one place while it forked: what the child had there can't be known");
   }

@@ -87,7 +87,7 @@ inline bool FindRegistered(FaultSource& source, AddressRange range, std::vector<
   const int error = source.CheckRegistered(range);
   if (error == EAGAIN) return false;
   if (error == 0) into.push_back(range);
-  if (error == 0 || range.size() <= kPageBytes) return true;
+  if (error == 0 || error == ESRCH || range.size() <= kPageBytes) return true;
   const std::uint64_t middle = range.start + range.size() / kPageBytes / 2 * kPageBytes;
   return FindRegistered(source, {range.start, middle}, into) && FindRegistered(source, {middle, range.end}, into);
 }

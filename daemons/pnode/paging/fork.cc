@@ -12,15 +12,36 @@
 
 namespace ashlar::pnode {
 
-// At once: from the read on the parent's thread runs, and soon the child, which may change its map.
-ForkSeen Program::LookAtChild(const Memory& parent, FaultSource& child, std::size_t index) {
-  ForkSeen fork{.index = index, .looked_at = {}, .registered = {}};
+ForkSeen Program::BeginLook(const Memory& parent, std::size_t index) const {
+  ForkSeen fork{.index = index, .looked_at = {}, .registered = {}, .child_events = {}};
   for (const auto& [start, area] : parent.areas.areas()) fork.looked_at.push_back(area.range);
   for (const MemoryEvent& change : parent.changes) {
     if (change.kind == MemoryEvent::Kind::kRemap) fork.looked_at.push_back({change.to, change.to + change.range.size()});
   }
-  for (const AddressRange& range : fork.looked_at) fork.known &= FindRegistered(child, range, fork.registered);
   return fork;
+}
+
+// What the child had when it began. From the read of the FORK on it may run and change its map: its events say what it had
+// there. False: it is just changing it, look again.
+bool Program::LookAtChild(ForkSeen& fork, FaultSource& child) {
+  while (!fork.looked) {
+    bool complete = true;
+    for (const AddressRange& range : fork.looked_at) complete = complete && FindRegistered(child, range, fork.registered);
+    fork.looked = complete;
+    if (complete) break;
+    const std::size_t before = fork.child_events.size();
+    if (child.Read(fork.child_events) <= 0) return false;
+    for (std::size_t i = before; i < fork.child_events.size(); ++i) {
+      const MemoryEvent& event = fork.child_events[i];
+      bool left = event.kind == MemoryEvent::Kind::kUnmap || event.kind == MemoryEvent::Kind::kRemap;
+      if (left) fork.registered.push_back(event.range);
+      if (event.kind != MemoryEvent::Kind::kRemap) continue;
+      for (const AddressRange& range : fork.looked_at) {
+        fork.known &= event.to >= range.end || event.to + event.range.size() <= range.start;
+      }
+    }
+  }
+  return true;
 }
 
 Memory& Program::OnFork(Memory& parent, std::unique_ptr<FaultSource> source, bool in_dispute) {
@@ -101,6 +122,16 @@ bool Program::PushUnderWay(PageNumber page) const {
   for (std::uint32_t index : groups_) {
     const FetchPool::Group& group = context_.fetches.group(index);
     if (group.memory == nullptr && group.pages[0].page == page) return true;
+  }
+  return false;
+}
+
+// Any at all: what they read may not be trimmed, though nobody is left to want it, or it would count as lost.
+bool Program::PushesUnderWay() const {
+  for (std::uint32_t index : groups_) {
+    const FetchPool::Group& group = context_.fetches.group(index);
+    const FetchPool::PageProgress progress = group.pages[0].progress;
+    if (group.memory == nullptr && progress != FetchPool::PageProgress::kUnused && progress != FetchPool::PageProgress::kAbandoned) return true;
   }
   return false;
 }

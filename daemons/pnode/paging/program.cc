@@ -91,22 +91,27 @@ bool Program::ReadEvents(Memory& memory, std::uint64_t now_ns, bool drain) {
     any = true;
     std::vector<MemoryEvent> events;
     events.swap(event_buffer_);
-    for (MemoryEvent& event : events) {
-      if (event.kind == MemoryEvent::Kind::kFault) {
-        memory.parked.push_back({event.range.start, now_ns, event.write, event.thread});
-      } else {
-        if (event.kind == MemoryEvent::Kind::kFork) {
-          memory.forks.push_back(LookAtChild(memory, *event.child, memory.changes.size()));
-        }
-        memory.changes.push_back(std::move(event));
-      }
-    }
+    Receive(memory, events, now_ns);
     events.swap(event_buffer_);
     if (count < FaultSource::kMaxRead && !drain) break;
   }
   if (any) fill_again_ = false;
   ApplyChanges(memory, now_ns);
   return any;
+}
+
+void Program::Receive(Memory& memory, std::vector<MemoryEvent>& events, std::uint64_t now_ns) {
+  for (MemoryEvent& event : events) {
+    if (event.kind == MemoryEvent::Kind::kFault) {
+      memory.parked.push_back({event.range.start, now_ns, event.write, event.thread});
+      continue;
+    }
+    if (event.kind == MemoryEvent::Kind::kFork) {
+      memory.forks.push_back(BeginLook(memory, memory.changes.size()));
+      (void)LookAtChild(memory.forks.back(), *event.child);
+    }
+    memory.changes.push_back(std::move(event));
+  }
 }
 
 bool Program::Step(Memory& memory, PageEntry& entry, PageEvent event, PageNumber page) {
@@ -178,9 +183,15 @@ void Program::CheckTrouble(std::uint64_t now_ns) {
 void Program::CheckGone(std::uint64_t now_ns) {
   if (now_ns >= next_probe_ns_) {
     bool soon = killed_;
-    for (auto& memory : memories_) {
-      if (!memory->gone && memory->source->Gone()) memory->gone = true;
-      if (memory->root && !memory->gone && memory->source->process_fd() < 0) soon = true;
+    for (std::size_t i = 0; i < memories_.size(); ++i) {  // ApplyChanges may add some
+      Memory& memory = *memories_[i];
+      if (!memory.gone && memory.source->Gone()) {
+        // A process may fork and end: its child comes first, or nobody would serve it.
+        ApplyChanges(memory, now_ns);
+        memory.gone = killed_ || memory.settled();
+        soon |= !memory.gone;
+      }
+      if (memory.root && !memory.gone && memory.source->process_fd() < 0) soon = true;
     }
     next_probe_ns_ = now_ns + (soon ? kProbeAfterExitNs : kProbeNs);
   }
@@ -194,7 +205,7 @@ void Program::CheckGone(std::uint64_t now_ns) {
     DropMemory(root());
     root().source.reset();  // nobody is left to read zeros
   }
-  if (!live_children() && !deferred_trims_.empty()) {
+  if (!live_children() && !deferred_trims_.empty() && !PushesUnderWay()) {
     trims_.insert(trims_.end(), deferred_trims_.begin(), deferred_trims_.end());
     deferred_trims_.clear();
   }

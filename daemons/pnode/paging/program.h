@@ -63,7 +63,7 @@ struct Memory {
   bool root = false;
   bool gone = false;
   bool changed = false;  // since the last adoption scan the map changed
-  bool in_dispute = false;  // just forked: which of the parent's changes happened to it too is still to be found out
+  bool in_dispute = false;  // just forked: which changes happened to it is still to be found out
 
   // Where its pages are is known.
   bool settled() const { return changes.empty() && !in_dispute; }
@@ -204,11 +204,14 @@ class Program {
   void FlushTrims();
 
   // fork.cc
-  ForkSeen LookAtChild(const Memory& parent, FaultSource& child, std::size_t index);
+  void Receive(Memory& memory, std::vector<MemoryEvent>& events, std::uint64_t now_ns);
+  ForkSeen BeginLook(const Memory& parent, std::size_t index) const;
+  bool LookAtChild(ForkSeen& fork, FaultSource& child);
   Memory& OnFork(Memory& parent, std::unique_ptr<FaultSource> source, bool in_dispute);
   bool GiveToChild(Memory& child, PageNumber page, std::span<const std::byte> bytes);
   bool ChildNeeds(PageNumber page, bool* can_push);
   bool PushUnderWay(PageNumber page) const;
+  bool PushesUnderWay() const;
   bool PostPush(PageNumber page);
   void OnPushed(std::uint32_t group);
   bool live_children() const { return memories_.size() > 1; }

@@ -128,10 +128,10 @@ class SimSource : public FaultSource {
     static const PageBytes kZero{};
     return Fill(address, kZero.data(), true);
   }
-  bool Changing() override { return mm_->changing > 0; }
+  bool Changing() override { return !mm_->gone && mm_->changing > 0; }
   int CheckRegistered(AddressRange range) override {
-    if (mm_->changing > 0) return EAGAIN;
     if (mm_->gone) return ESRCH;
+    if (mm_->changing > 0) return EAGAIN;
     for (std::uint64_t address = range.start; address < range.end; address += kPageBytes) {
       auto page = mm_->pages.find(address);
       if (page == mm_->pages.end() || !page->second.registered) return ENOENT;

@@ -42,6 +42,7 @@ Backend MakeBackend(const std::string& name) {
     auto device = OpenVerbsDevice({.address = backend.address, .native_imm = name == "verbs"});
     if (!device.ok()) throw std::runtime_error(device.status().ToString());
     backend.device = *std::move(device);
+    backend.one_sided = true;
     backend.emulated = true;
     backend.checks_bounds = false;
   } else {

@@ -26,6 +26,7 @@ struct Backend {
   std::unique_ptr<Device> device;
   std::string address;
   std::string nobody;  // an address where nobody listens
+  bool one_sided = false;     // READ and WRITE take none of the target's threads
   bool emulated = false;      // in a guest without hardware support: fewer rounds
   bool checks_bounds = true;  // the target refuses what lies outside a window; else only the sender does
 };
