@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/container/btree_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "daemons/pnode/remote_page_store/remote_page_store.h"
@@ -36,19 +37,26 @@ void RemotePageStore::Trim(SpaceId id, std::span<const TrimRange> ranges) {
   for (const TrimRange& range : ranges) {
     const std::uint64_t first = range.first_page.value(), end = first + range.page_count;
     ASHLAR_CHECK(range.page_count > 0 && end > first, "a trim of {} pages from {}", range.page_count, first);
-    // Most of what programs drop never left them: what cannot be at the home need not be trimmed there.
-    bool maybe_there = std::any_of(write_backs_.begin(), write_backs_.end(), [&](const WriteBackOp& op) {
-      return op.state == WriteBackOp::State::kWaiting && op.space == space &&
-             std::any_of(op.pages.begin(), op.pages.begin() + static_cast<std::ptrdiff_t>(op.count),
-                         [&](const auto& page) { return page.page.value() >= first && page.page.value() < end; });
-    });
+    // Most of what programs drop never left them: what cannot be at the home need not be trimmed there. And a trim may come
+    // late, when no forked child needs the old version any more: what was written since then stays.
+    bool maybe_there = false;
+    absl::btree_set<std::uint64_t> newer;  // pages on their way with a version that the trim spares
+    for (const WriteBackOp& op : write_backs_) {
+      if (op.state == WriteBackOp::State::kFree || op.space != space) continue;
+      for (std::size_t i = 0; i < op.count; ++i) {
+        const std::uint64_t page = op.pages[i].page.value();
+        if (page < first || page >= end) continue;
+        maybe_there = maybe_there || op.state == WriteBackOp::State::kWaiting;
+        if (op.pages[i].version > range.up_to_version) newer.insert(page);
+      }
+    }
     for (auto it = space->extents.lower_bound(first / kExtentPages); it != space->extents.end() && it->first * kExtentPages < end; ++it) {
       const std::uint64_t base = it->first * kExtentPages;
       RemoteExtent& extent = it->second;
       if (extent.maybe_there.none()) continue;
       for (std::uint64_t page = std::max(first, base); page < std::min(end, base + kExtentPages); ++page) {
         maybe_there = maybe_there || extent.maybe_there.test(page - base);
-        extent.Forget(page - base);
+        if (extent.AckedAt(page - base) <= range.up_to_version.value() && !newer.contains(page)) extent.Forget(page - base);
       }
       if (extent.maybe_there.none()) space->maybe_empty.insert(it->first);
     }

@@ -144,6 +144,27 @@ TEST(DataPath, TrimmedExtentsGoBackToThePoolAndTrimsReachTheSnode) {
   EXPECT_EQ(c->StoreStat("store_trims_skipped_total"), 1u) << "nothing was ever there";
 }
 
+// The pager keeps a trim back while a forked child may still read the old version; the page may be written anew meanwhile.
+TEST(DataPath, ATrimThatComesLateSparesWhatWasWrittenSince) {
+  auto c = Started({.extents = 2});
+  ASSERT_EQ(c->Write(kSpace, 3, 1, 1), absl::OkStatus());
+  ASSERT_EQ(c->Write(kSpace, 4, 1, 1), absl::OkStatus());
+  ASSERT_EQ(c->Write(kSpace, 3, 2, 2), absl::OkStatus());
+  std::fill(c->Slot(7).begin(), c->Slot(7).end(), std::byte(9));
+  const pnode::DirtyPage dirty{PageNumber(4), Version(2), c->Slot(7), PageCrc32c(kSpace, PageNumber(4), Version(2), c->Slot(7)), 4};
+  ASSERT_EQ(c->store->WriteBack(kSpace, std::span(&dirty, 1)), absl::OkStatus());
+  const pnode::TrimRange range{PageNumber(0), 1024, Version(1)};
+  c->store->Trim(kSpace, std::span(&range, 1));  // version 2 of page 4 is on its way
+  ASSERT_TRUE(c->RunUntil([&] { return c->results.contains(4) && c->StoreStat("store_trim_ranges_total") == 1; }));
+  ASSERT_EQ(c->results.at(4), absl::OkStatus());
+  ASSERT_EQ(c->Write(kSpace, 5000, 1, 1), absl::OkStatus()) << "there was time to unmap";
+  EXPECT_EQ(c->MnodeStat("extents"), 2u);
+  EXPECT_EQ(c->Read(kSpace, 3, 2), absl::OkStatus());
+  EXPECT_TRUE(c->SlotIs(1, 2));
+  EXPECT_EQ(c->Read(kSpace, 4, 2), absl::OkStatus());
+  EXPECT_TRUE(c->SlotIs(1, 9));
+}
+
 TEST(DataPath, AFullPoolIsSaidAndEndsWhenThereIsRoom) {
   auto c = Started({.extents = 1, .store = {.write_back_timeout_ns = 500'000'000}});
   ASSERT_EQ(c->Write(kSpace, 3, 1, 1), absl::OkStatus());
